@@ -1,0 +1,122 @@
+//! The one body type of answers: what hyper's server sends to clients, whoever made it.
+//!
+//! Most answers are [`Body::Full`]: an upstream answer whose bytes came with its head, or one that Headgate makes
+//! itself. Only what really streams pays for a box.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+/// Why a body broke off. hyper then aborts the connection (HTTP/1) or resets the stream (HTTP/2), so that the
+/// client can tell a short answer from a whole one.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The sender closed or broke the connection in the middle.
+    #[error("the body ended early")]
+    Incomplete,
+    /// Nothing came for the body idle limit.
+    #[error("the body stalled")]
+    Stalled,
+    /// The bytes are no valid HTTP/1 framing.
+    #[error("the body's framing is invalid: {0}")]
+    Framing(&'static str),
+    /// A limit of a middleware or a setting was passed.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The connection failed.
+    #[error("reading the body failed: {0}")]
+    Io(#[from] std::io::Error),
+    /// hyper's own error.
+    #[error("reading the body failed: {0}")]
+    Hyper(#[from] hyper::Error),
+}
+
+/// A body that streams. Not `Send`: it lives and dies on one worker.
+pub type Stream = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>;
+
+/// The body of an answer.
+#[derive(Default)]
+pub enum Body {
+    /// No body at all.
+    #[default]
+    Empty,
+    /// The whole body, in memory.
+    Full(Bytes),
+    /// A body that comes in pieces.
+    Stream(Stream),
+}
+
+impl Body {
+    /// Boxes a streaming body.
+    pub fn stream(body: impl HttpBody<Data = Bytes, Error = BodyError> + 'static) -> Self {
+        Self::Stream(Box::pin(body))
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::Empty } else { Self::Full(bytes) }
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match this {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(_) => match std::mem::take(this) {
+                Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                _ => Poll::Ready(None),
+            },
+            Self::Stream(stream) => stream.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(_) => false,
+            Self::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(stream) => stream.size_hint(),
+        }
+    }
+}

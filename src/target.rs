@@ -1,0 +1,268 @@
+//! The path of a request: one normalisation, used for match, auth, rewrite and forward alike.
+//!
+//! [`Target`] starts as what the client sent and holds the normalised path; a middleware that rewrites it goes
+//! through [`Target::rewrite`], which normalises again and refuses what leaves the root. What is forwarded is always
+//! what was matched.
+
+use std::borrow::Cow;
+
+use http::uri::PathAndQuery;
+
+/// Why a path is refused. The answer is 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// `%` without two hex digits behind it.
+    #[error("the path has an incomplete percent-encoding")]
+    Escape,
+    /// NUL or another control byte, raw or encoded as `%00`.
+    #[error("the path has a control byte")]
+    Control,
+    /// A `#` in the request target (RFC 9112 §3.2: a target has no fragment).
+    #[error("the request target has a fragment")]
+    Fragment,
+    /// A rewrite gave a path with `..` above `/`.
+    #[error("the rewritten path leaves the root")]
+    LeavesRoot,
+    /// The target is not a path (`*`, or an authority).
+    #[error("the request target is no path")]
+    NotAPath,
+}
+
+/// The path and query of a request.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// As hyper parsed it; its query is always the one in force.
+    received: PathAndQuery,
+    /// The normalised path where it differs from the received one.
+    path: Option<String>,
+}
+
+impl Target {
+    /// Normalises what the client sent. Dot segments that would leave the root stop at it (RFC 3986 §5.2.4).
+    ///
+    /// # Errors
+    /// [`PathError`] where the path can be read in two ways or not at all.
+    pub fn new(received: PathAndQuery) -> Result<Self, PathError> {
+        let path = match normalise(received.path(), AboveRoot::Clamp)? {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(path) => Some(path),
+        };
+        Ok(Self { received, path })
+    }
+
+    /// The normalised path.
+    pub fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or_else(|| self.received.path())
+    }
+
+    /// The query without its `?`, as received.
+    pub fn query(&self) -> Option<&str> {
+        self.received.query()
+    }
+
+    /// Path and query as received, if the path was normal as it came and nothing has rewritten it.
+    pub fn unchanged(&self) -> Option<&PathAndQuery> {
+        self.path.is_none().then_some(&self.received)
+    }
+
+    /// Replaces the path, after normalising it. A missing leading `/` is added.
+    ///
+    /// # Errors
+    /// [`PathError::LeavesRoot`] where `..` would climb above `/`; the others as in [`Target::new`].
+    pub fn rewrite(&mut self, path: &str) -> Result<(), PathError> {
+        let slashed = if path.starts_with('/') { Cow::Borrowed(path) } else { Cow::Owned(format!("/{path}")) };
+        self.path = Some(normalise(&slashed, AboveRoot::Refuse)?.into_owned());
+        Ok(())
+    }
+}
+
+/// What to do with a `..` that would leave the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AboveRoot {
+    /// Stay at the root (RFC 3986 §5.2.4).
+    Clamp,
+    /// [`PathError::LeavesRoot`].
+    Refuse,
+}
+
+/// The one normalisation: unreserved escapes decoded, hex upper-cased, dot segments resolved, repeated slashes
+/// merged. Reserved escapes (`%2F`, `%5C`, `%3B`, …) stay encoded and never count as separators. Borrows what is
+/// normal already, which nearly every path is. Normalising twice gives the same as once.
+///
+/// # Errors
+/// [`PathError`] for what has no reading.
+pub fn normalise(path: &str, above: AboveRoot) -> Result<Cow<'_, str>, PathError> {
+    if !path.starts_with('/') {
+        return Err(PathError::NotAPath);
+    }
+    if is_normal(path.as_bytes()) {
+        return Ok(Cow::Borrowed(path));
+    }
+    resolve(&decode(path)?, above).map(Cow::Owned)
+}
+
+/// A quick look that says yes only to what is surely normal.
+fn is_normal(path: &[u8]) -> bool {
+    let mut previous = 0;
+    for &byte in path {
+        if byte == b'%' || byte < 0x21 || byte == 0x7f || byte == b'#' || (previous == b'/' && (byte == b'/' || byte == b'.'))
+        {
+            return false;
+        }
+        previous = byte;
+    }
+    true
+}
+
+fn decode(path: &str) -> Result<String, PathError> {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (plain, escape) = rest.split_at(at);
+        push_plain(&mut out, plain)?;
+        let digits = escape.get(1..3).ok_or(PathError::Escape)?;
+        let byte = u8::from_str_radix(digits, 16).map_err(|_| PathError::Escape)?;
+        if digits.starts_with('+') {
+            return Err(PathError::Escape);
+        }
+        match byte {
+            0 => return Err(PathError::Control),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => {
+                out.push('%');
+                out.push_str(&digits.to_ascii_uppercase());
+            }
+        }
+        rest = escape.get(3..).unwrap_or_default();
+    }
+    push_plain(&mut out, rest)?;
+    Ok(out)
+}
+
+fn push_plain(out: &mut String, plain: &str) -> Result<(), PathError> {
+    if plain.contains('#') {
+        return Err(PathError::Fragment);
+    }
+    if plain.bytes().any(|b| b < 0x21 || b == 0x7f) {
+        return Err(PathError::Control);
+    }
+    out.push_str(plain);
+    Ok(())
+}
+
+/// Merges slashes and resolves dot segments; a final `.`, `..` or empty segment leaves a final slash.
+fn resolve(path: &str, above: AboveRoot) -> Result<String, PathError> {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut slash_at_end = false;
+    for segment in path.split('/').skip(1) {
+        slash_at_end = true;
+        match segment {
+            "" | "." => {}
+            ".." => {
+                if kept.pop().is_none() && above == AboveRoot::Refuse {
+                    return Err(PathError::LeavesRoot);
+                }
+            }
+            _ => {
+                kept.push(segment);
+                slash_at_end = false;
+            }
+        }
+    }
+    let mut out = String::with_capacity(path.len());
+    for segment in &kept {
+        out.push('/');
+        out.push_str(segment);
+    }
+    if slash_at_end || kept.is_empty() {
+        out.push('/');
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn normal(path: &str) -> Result<String, PathError> {
+        normalise(path, AboveRoot::Clamp).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn normal_paths_are_borrowed() {
+        for path in ["/", "/a", "/a/b.c/", "/a;b=c/%", "/~x"] {
+            if path.contains('%') {
+                assert_eq!(normal(path), Err(PathError::Escape));
+            } else {
+                assert!(matches!(normalise(path, AboveRoot::Clamp), Ok(Cow::Borrowed(_))), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_rule() {
+        for (from, to) in [
+            ("/a//b", "/a/b"),
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/../../b", "/b"),
+            ("/a/..", "/"),
+            ("/a/b/..", "/a/"),
+            ("/a/.", "/a/"),
+            ("/.hidden", "/.hidden"),
+            ("/..a", "/..a"),
+            ("/%61%2d%7E", "/a-~"),
+            ("/%2e%2e/b", "/b"),
+            ("/a%2fb", "/a%2Fb"),
+            ("/a%2F..%2fb", "/a%2F..%2Fb"),
+            ("/%5c%3b%3f%23%25", "/%5C%3B%3F%23%25"),
+            ("/%252e", "/%252e"),
+            ("//", "/"),
+        ] {
+            assert_eq!(normal(from).as_deref(), Ok(to), "{from}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (path, why) in [
+            ("/%", PathError::Escape),
+            ("/%4", PathError::Escape),
+            ("/%zz", PathError::Escape),
+            ("/%+1", PathError::Escape),
+            ("/%00", PathError::Control),
+            ("/a\x01", PathError::Control),
+            ("/a#b", PathError::Fragment),
+            ("*", PathError::NotAPath),
+        ] {
+            assert_eq!(normal(path), Err(why), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_rewrite_that_leaves_the_root_is_refused() {
+        let mut target = Target::new(PathAndQuery::from_static("/api../x?q=1")).unwrap();
+        assert_eq!(target.rewrite("../x"), Err(PathError::LeavesRoot));
+        assert_eq!(target.path(), "/api../x");
+        target.rewrite("a/./b").unwrap();
+        assert_eq!((target.path(), target.query()), ("/a/b", Some("q=1")));
+        assert!(target.unchanged().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn twice_is_once(path in "/[a-c./%0-9A-F#]{0,24}") {
+            if let Ok(once) = normal(&path) {
+                prop_assert_eq!(normal(&once).unwrap(), once.clone());
+                prop_assert!(once.starts_with('/') && !once.contains("//") && !once.split('/').any(|s| s == "." || s == ".."));
+            }
+        }
+
+        #[test]
+        fn never_panics(path in "\\PC{0,40}") {
+            let _ = normalise(&path, AboveRoot::Refuse);
+        }
+    }
+}
