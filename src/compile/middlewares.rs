@@ -1,0 +1,308 @@
+//! Middleware references in the order of the annotation → the steps of a chain. One that is missing or invalid
+//! closes the route.
+
+use std::sync::Arc;
+
+use super::view::View;
+use crate::{
+    diagnostic::{Diagnostic, Subject, did_you_mean},
+    middleware::{BasicAuth, Headers, InvalidField, Middleware, RedirectScheme, StripPrefix, headers, basic_auth::Users},
+    objects::{self, Key, Kind, Meta, ObjectId, Secret, middleware as object},
+    settings::Claims,
+};
+
+/// `chain` may nest so deep.
+const DEEPEST: usize = 16;
+
+/// What the references of a route come to.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    pub(super) steps: Vec<Middleware>,
+    /// For people, as `namespace/name`.
+    pub(super) names: Vec<Arc<str>>,
+    pub(super) sticky: Option<object::Sticky>,
+    pub(super) closed: Option<String>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// Resolves references, outermost first. Each comes with the annotation it was read from.
+pub(super) fn resolve(
+    view: &View<'_>,
+    ingress: &Meta,
+    subject: &Subject,
+    refs: &[(Arc<str>, &str)],
+    claims: &Claims,
+) -> Resolved {
+    let mut resolver = Resolver { view, ingress, subject, claims, out: Resolved::default() };
+    for (reference, annotation) in refs {
+        let field = format!("metadata.annotations[traefik.ingress.kubernetes.io/{annotation}]");
+        match resolver.find(reference) {
+            Ok(key) => resolver.add(&key, &mut Vec::new()),
+            Err((code, text, help)) => {
+                let text = format!("{text}, so its routes are closed (503)");
+                let diagnostic = Diagnostic::error(subject.clone(), field, code, text.clone());
+                resolver.out.diagnostics.push(diagnostic.help(help));
+                resolver.out.closed.get_or_insert(text);
+            }
+        }
+    }
+    resolver.out
+}
+
+struct Resolver<'a> {
+    view: &'a View<'a>,
+    ingress: &'a Meta,
+    subject: &'a Subject,
+    claims: &'a Claims,
+    out: Resolved,
+}
+
+impl Resolver<'_> {
+    /// The Middleware that a reference names. `namespace-name` is read at every dash; where that is ambiguous, the
+    /// Ingress's own namespace decides, else nothing does.
+    fn find(&self, reference: &str) -> Result<Key, (&'static str, String, String)> {
+        let Some((joined, provider)) = reference.rsplit_once('@') else {
+            let help = format!("write {}-{reference}@kubernetescrd", self.ingress.namespace);
+            return Err(("MiddlewareNotFound", format!("middleware reference {reference} has no @provider"), help));
+        };
+        if provider != "kubernetescrd" {
+            let text = format!("middleware {reference} is of provider {provider}, which does not exist here");
+            return Err(("MiddlewareNotFound", text, "write it as a Middleware object, and name it @kubernetescrd".into()));
+        }
+        let splits = joined.match_indices('-').filter_map(|(at, _)| Some((joined.get(..at)?, joined.get(at + 1..)?)));
+        let mut found: Vec<Key> =
+            splits.map(|(ns, name)| Key::new(ns, name)).filter(|key| self.view.middleware(key).is_some()).collect();
+        if found.is_empty() {
+            // Traefik writes names with dots (and other runs of odd characters) as one dash.
+            let wanted = normalised(joined);
+            let all = self.view.middlewares().map(|m| m.meta.key());
+            found = all.filter(|key| normalised(&format!("{}-{}", key.namespace, key.name)) == wanted).collect();
+        }
+        if found.len() > 1 {
+            if let Some(own) = found.iter().find(|key| key.namespace == self.ingress.namespace) {
+                found = vec![own.clone()];
+            }
+        }
+        let key = match found.as_slice() {
+            [key] => key.clone(),
+            [] => {
+                let known: Vec<String> =
+                    self.view.middlewares().map(|m| format!("{}-{}", m.meta.namespace, m.meta.name)).collect();
+                let help = match did_you_mean(joined, known.iter().map(String::as_str)) {
+                    Some(word) => format!("did you mean {word}@kubernetescrd?"),
+                    None => "create the Middleware; the reference is its namespace, a dash, its name".to_owned(),
+                };
+                return Err(("MiddlewareNotFound", format!("middleware {reference} does not exist"), help));
+            }
+            several => {
+                let list: Vec<String> = several.iter().map(Key::to_string).collect();
+                let text = format!("middleware {reference} can be read as {}", list.join(" or "));
+                return Err(("MiddlewareAmbiguous", text, "rename one of them, or move it to the Ingress's namespace".into()));
+            }
+        };
+        self.allowed(&key)?;
+        Ok(key)
+    }
+
+    fn allowed(&self, key: &Key) -> Result<(), (&'static str, String, String)> {
+        if self.claims.cross_namespace || key.namespace == self.ingress.namespace {
+            return Ok(());
+        }
+        let text = format!("Middleware {key} is of another namespace, which --allow-cross-namespace=false forbids");
+        Err(("CrossNamespace", text, format!("create it in namespace {}", self.ingress.namespace)))
+    }
+
+    /// Adds a Middleware that exists, with what its chain names. A fault in it is said of the Middleware, and closes
+    /// the route.
+    fn add(&mut self, key: &Key, above: &mut Vec<Key>) {
+        let Some(middleware) = self.view.middleware(key) else { return };
+        let subject = ObjectId::new(Kind::Middleware, key.clone()).subject();
+        let mut said: Vec<Diagnostic> = Vec::new();
+        for field in &middleware.unknown {
+            let text = format!("{field} is not a field of a Middleware; it has no effect");
+            said.push(Diagnostic::warning(subject.clone(), field.clone(), "UnknownField", text));
+        }
+        for quiet in middleware.spec.without_effect() {
+            let text = format!("{} {}", quiet.field, quiet.message);
+            said.push(Diagnostic::warning(subject.clone(), quiet.field, "NoEffect", text).help(quiet.help));
+        }
+        if let Err(fault) = self.build(middleware, above) {
+            let text = format!("{}; routes that name it are closed (503)", fault.message);
+            let field = if fault.field.is_empty() { "spec".to_owned() } else { format!("spec.{}", fault.field) };
+            said.push(Diagnostic::error(subject, field, fault.code, text).help(fault.help));
+            let reason = format!("Middleware {key}: {}", fault.message);
+            let mine = Diagnostic::error(
+                self.subject.clone(),
+                "metadata.annotations[traefik.ingress.kubernetes.io/router.middlewares]",
+                "MiddlewareInvalid",
+                format!("{reason}, so its routes are closed (503)"),
+            );
+            self.out.diagnostics.push(mine.help("see the Middleware's own diagnostic"));
+            self.out.closed.get_or_insert(reason);
+        }
+        self.out.names.push(format!("{key}").into());
+        self.out.diagnostics.extend(said.into_iter().map(|d| d.at(middleware.meta.origin.clone())));
+    }
+
+    fn build(&mut self, middleware: &objects::Middleware, above: &mut Vec<Key>) -> Result<(), Fault> {
+        let spec = &middleware.spec;
+        match spec.kinds().as_slice() {
+            [_] => {}
+            [] => return Err(Fault::of("", "it has no middleware type", "write one, such as headers or basicAuth")),
+            several => {
+                let text = format!("it has {} middleware types ({}), where one is allowed", several.len(), several.join(", "));
+                return Err(Fault::of("", text, "write a Middleware for each, and name them in order"));
+            }
+        }
+        if let Some(sticky) = &spec.sticky {
+            if sticky.cookie.is_some() && self.out.sticky.is_none() {
+                self.out.sticky = Some(sticky.clone());
+            }
+        } else if let Some(fields) = &spec.headers {
+            let built = Headers::new(&headers_options(fields)).map_err(|e| Fault::field("headers", e))?;
+            self.out.steps.push(Middleware::Headers(Box::new(built)));
+        } else if let Some(fields) = &spec.redirect_scheme {
+            let (scheme, port) = (fields.scheme.as_deref(), fields.port.as_deref());
+            let built = RedirectScheme::new(scheme, port, fields.permanent.unwrap_or(false));
+            self.out.steps.push(Middleware::RedirectScheme(built.map_err(|e| Fault::field("redirectScheme", e))?));
+        } else if let Some(fields) = &spec.strip_prefix {
+            let built = StripPrefix::new(fields.prefixes.iter().flatten()).map_err(|e| Fault::field("stripPrefix", e))?;
+            self.out.steps.push(Middleware::StripPrefix(built));
+        } else if let Some(fields) = &spec.basic_auth {
+            let built = self.basic_auth(fields, &middleware.meta)?;
+            self.out.steps.push(Middleware::BasicAuth(Box::new(built)));
+        } else if let Some(chain) = &spec.chain {
+            self.chain(chain, &middleware.meta, above)?;
+        } else {
+            let kind = spec.kinds().first().copied().unwrap_or_default();
+            let help = "remove the reference if the route may go without it";
+            return Err(Fault { code: "MiddlewareNotSupported", ..Fault::of(kind, format!("middleware type {kind} is not supported yet"), help) });
+        }
+        Ok(())
+    }
+
+    fn chain(&mut self, chain: &object::Chain, meta: &Meta, above: &mut Vec<Key>) -> Result<(), Fault> {
+        let here = meta.key();
+        if above.contains(&here) || above.len() >= DEEPEST {
+            return Err(Fault::of("chain.middlewares", "the chain comes back to itself, or is too deep", "break the circle"));
+        }
+        above.push(here);
+        for (index, reference) in chain.middlewares.iter().flatten().enumerate() {
+            let field = format!("chain.middlewares[{index}]");
+            let namespace = reference.namespace.as_deref().filter(|n| !n.is_empty()).unwrap_or(&meta.namespace);
+            let key = Key::new(namespace, reference.name.as_str());
+            let found = self.view.middleware(&key).is_some();
+            let refused = if found { self.allowed(&key).err() } else { None };
+            if let Some((code, text, help)) = refused {
+                above.pop();
+                return Err(Fault { code, ..Fault::of(field, text, help) });
+            }
+            if !found {
+                above.pop();
+                let fault = Fault::of(field, format!("Middleware {key} does not exist"), "create it, or correct the name");
+                return Err(Fault { code: "MiddlewareNotFound", ..fault });
+            }
+            self.add(&key, above);
+        }
+        above.pop();
+        Ok(())
+    }
+
+    fn basic_auth(&self, fields: &object::BasicAuth, meta: &Meta) -> Result<BasicAuth, Fault> {
+        let name = fields.secret.as_deref().filter(|s| !s.is_empty());
+        let name = name.ok_or_else(|| Fault::of("basicAuth.secret", "it names no Secret", "name one with the users"))?;
+        let key = Key::new(Arc::clone(&meta.namespace), name);
+        let secret = self.view.secret(&key).ok_or_else(|| {
+            let help = "create the Secret in the Middleware's namespace, with htpasswd lines under one key";
+            let fault = Fault::of("basicAuth.secret", format!("Secret {key} does not exist"), help);
+            Fault { code: "SecretNotFound", ..fault }
+        })?;
+        let users = users(secret).map_err(|e| Fault { code: "SecretInvalid", ..e })?;
+        let (realm, header) = (fields.realm.as_deref(), fields.header_field.as_deref());
+        BasicAuth::new(users, realm, fields.remove_header.unwrap_or(false), header)
+            .map_err(|e| Fault::field("basicAuth", e))
+    }
+}
+
+fn users(secret: &Secret) -> Result<Users, Fault> {
+    let key = secret.meta.key();
+    let wrong = |text: String, help: &str| Fault::of("basicAuth.secret", text, help);
+    if let Some(broken) = secret.broken.first() {
+        return Err(wrong(format!("key {broken} of Secret {key} is not base64"), "encode it, or use stringData"));
+    }
+    let built = if &*secret.kind == "kubernetes.io/basic-auth" {
+        let part = |name: &str| {
+            let help = "a Secret of type kubernetes.io/basic-auth has the keys username and password";
+            secret.data.get(name).ok_or_else(|| wrong(format!("Secret {key} has no key {name}"), help))
+        };
+        Users::single(part("username")?, part("password")?)
+    } else {
+        let mut values = secret.data.values();
+        match (values.next(), values.next()) {
+            (Some(lines), None) => Users::htpasswd(lines),
+            (found, _) => {
+                let count = if found.is_none() { "no key" } else { "several keys" };
+                return Err(wrong(format!("Secret {key} has {count}"), "put the htpasswd lines under exactly one key"));
+            }
+        }
+    };
+    built.map_err(|e| wrong(format!("Secret {key}: {}", e.message), &e.help))
+}
+
+/// What is wrong with a Middleware.
+struct Fault {
+    code: &'static str,
+    field: String,
+    message: String,
+    help: String,
+}
+
+impl Fault {
+    fn of(field: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { code: "MiddlewareInvalid", field: field.into(), message: message.into(), help: help.into() }
+    }
+
+    fn field(kind: &str, invalid: InvalidField) -> Self {
+        Self::of(format!("{kind}.{}", invalid.field), invalid.message, invalid.help)
+    }
+}
+
+/// Traefik's `Normalize`: every run of characters that are neither letter nor digit is one dash.
+fn normalised(name: &str) -> String {
+    name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect::<Vec<_>>().join("-")
+}
+
+fn headers_options(fields: &object::Headers) -> headers::Options {
+    let list = |l: &Option<Vec<String>>| l.clone().unwrap_or_default();
+    let text = |t: &Option<String>| t.clone().unwrap_or_default();
+    headers::Options {
+        custom_request_headers: fields.custom_request_headers.clone().unwrap_or_default(),
+        custom_response_headers: fields.custom_response_headers.clone().unwrap_or_default(),
+        access_control_allow_credentials: fields.access_control_allow_credentials.unwrap_or(false),
+        access_control_allow_headers: list(&fields.access_control_allow_headers),
+        access_control_allow_methods: list(&fields.access_control_allow_methods),
+        access_control_allow_origin_list: list(&fields.access_control_allow_origin_list),
+        access_control_allow_origin_list_regex: list(&fields.access_control_allow_origin_list_regex),
+        access_control_expose_headers: list(&fields.access_control_expose_headers),
+        access_control_max_age: fields.access_control_max_age,
+        add_vary_header: fields.add_vary_header.unwrap_or(false),
+        allowed_hosts: list(&fields.allowed_hosts),
+        hosts_proxy_headers: list(&fields.hosts_proxy_headers),
+        ssl_proxy_headers: fields.ssl_proxy_headers.clone().unwrap_or_default(),
+        sts_seconds: fields.sts_seconds.unwrap_or(0),
+        sts_include_subdomains: fields.sts_include_subdomains.unwrap_or(false),
+        sts_preload: fields.sts_preload.unwrap_or(false),
+        force_sts_header: fields.force_sts_header.unwrap_or(false),
+        frame_deny: fields.frame_deny.unwrap_or(false),
+        custom_frame_options_value: text(&fields.custom_frame_options_value),
+        content_type_nosniff: fields.content_type_nosniff.unwrap_or(false),
+        browser_xss_filter: fields.browser_xss_filter.unwrap_or(false),
+        custom_browser_xss_value: text(&fields.custom_browser_xss_value),
+        content_security_policy: text(&fields.content_security_policy),
+        content_security_policy_report_only: text(&fields.content_security_policy_report_only),
+        public_key: text(&fields.public_key),
+        referrer_policy: text(&fields.referrer_policy),
+        permissions_policy: text(&fields.permissions_policy),
+        is_development: fields.is_development.unwrap_or(false),
+    }
+}

@@ -1,0 +1,99 @@
+//! Secrets of type `kubernetes.io/tls` → certificates, and which hosts of an Ingress they serve.
+
+use std::sync::Arc;
+
+use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::{
+    objects::Secret,
+    table::{Cert, CertId},
+};
+
+/// Reads certificate chain and key of a Secret (`tls.crt`, `tls.key`).
+///
+/// # Errors
+/// What is wrong, for the person who wrote it; never any part of the key.
+pub fn certificate(secret: &Secret) -> Result<Cert, String> {
+    let part = |name: &str| {
+        if secret.broken.iter().any(|k| &**k == name) {
+            return Err(format!("its {name} is not base64"));
+        }
+        secret.data.get(name).ok_or_else(|| format!("it has no key {name}"))
+    };
+    let key = certified_key(part("tls.crt")?, part("tls.key")?)?;
+    let leaf = key.cert.first().ok_or("its tls.crt holds no certificate")?;
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| "its certificate can't be read")?;
+    let validity = leaf.validity();
+    let id = CertId { namespace: Arc::clone(&secret.meta.namespace), name: Arc::clone(&secret.meta.name) };
+    Ok(Cert {
+        id,
+        not_before: validity.not_before.timestamp(),
+        not_after: validity.not_after.timestamp(),
+        names: names(&leaf),
+        key: Arc::new(key),
+    })
+}
+
+/// A certificate chain with its key, both PEM, held ready for handshakes.
+///
+/// # Errors
+/// What is wrong with them, without any part of the key.
+pub fn certified_key(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
+        .collect::<Result<_, _>>()
+        .map_err(|_| "its certificate is not PEM".to_owned())?;
+    if chain.is_empty() {
+        return Err("it holds no PEM certificate".into());
+    }
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| "its private key is not PEM".to_owned())?;
+    let provider = CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => "its private key does not belong to its certificate".to_owned(),
+        _ => "its certificate or private key can't be used (RSA, ECDSA P-256/P-384 and Ed25519 can)".to_owned(),
+    })
+}
+
+fn names(leaf: &X509Certificate<'_>) -> Vec<String> {
+    let alternative = leaf.subject_alternative_name().ok().flatten();
+    let names = alternative.iter().flat_map(|extension| extension.value.general_names.iter());
+    names
+        .filter_map(|name| match name {
+            GeneralName::DNSName(dns) => Some(dns.to_ascii_lowercase()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Whether a name of a certificate (or of `spec.tls[].hosts`) covers a host: the same, or a wildcard one label up.
+pub(super) fn covers(name: &str, host: &str) -> bool {
+    if name == host {
+        return true;
+    }
+    match (name.strip_prefix("*."), host.split_once('.')) {
+        (Some(rest), Some((label, parent))) => !label.is_empty() && label != "*" && rest == parent,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_covers_one_label() {
+        for (name, host, expected) in [
+            ("a.example", "a.example", true),
+            ("*.example", "a.example", true),
+            ("*.example", "*.example", true),
+            ("*.example", "b.a.example", false),
+            ("*.example", "example", false),
+            ("a.example", "*.example", false),
+        ] {
+            assert_eq!(covers(name, host), expected, "{name} {host}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Which certificate a server name gets: exact before wildcard, the unexpired before the expired.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use rustls::sign::CertifiedKey;
+
+/// Who a certificate comes from: two hosts of one Secret are one entry, and a rotation keeps the entry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CertId {
+    /// The Secret's namespace.
+    pub namespace: Arc<str>,
+    /// The Secret's name.
+    pub name: Arc<str>,
+}
+
+/// A certificate with its key.
+#[derive(Debug)]
+pub struct Cert {
+    /// Where it comes from.
+    pub id: CertId,
+    /// Chain and key.
+    pub key: Arc<CertifiedKey>,
+    /// `notBefore` of the leaf, seconds since 1970.
+    pub not_before: i64,
+    /// `notAfter` of the leaf, seconds since 1970.
+    pub not_after: i64,
+    /// The names in the leaf.
+    pub names: Vec<String>,
+}
+
+impl Cert {
+    /// Whether it is valid at this time (seconds since 1970).
+    pub fn is_valid_at(&self, now: i64) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
+    }
+}
+
+type ByName = HashMap<Arc<str>, Vec<Arc<Cert>>, foldhash::fast::RandomState>;
+
+/// Certificates by the hosts that Ingresses list for them.
+#[derive(Clone, Debug, Default)]
+pub struct Certs {
+    exact: ByName,
+    wildcard: ByName,
+}
+
+impl Certs {
+    /// Adds a certificate for a host of `spec.tls[].hosts`, lower case; `*.x` stands for one label. Call in order of
+    /// precedence: the first that is valid when a client comes is served.
+    pub fn insert(&mut self, host: &Arc<str>, cert: Arc<Cert>) {
+        let (map, name) = match host.strip_prefix("*.") {
+            Some(rest) => (&mut self.wildcard, Arc::from(rest)),
+            None => (&mut self.exact, Arc::clone(host)),
+        };
+        map.entry(name).or_default().push(cert);
+    }
+
+    /// The certificate for a server name (lower case, no trailing dot), or nothing where the default is served.
+    pub fn lookup(&self, name: &str, now: i64) -> Option<&Arc<Cert>> {
+        let of = |list: &'_ Vec<Arc<Cert>>| list.iter().position(|c| c.is_valid_at(now)).unwrap_or(0);
+        let exact = self.exact.get(name);
+        let wildcard = name.split_once('.').and_then(|(_, rest)| self.wildcard.get(rest));
+        // An expired exact certificate gives way to a valid wildcard one.
+        let candidates = [exact, wildcard];
+        let valid = candidates.iter().flatten().find(|list| list.iter().any(|c| c.is_valid_at(now)));
+        let list = valid.or_else(|| candidates.iter().flatten().next())?;
+        list.get(of(list))
+    }
+
+    /// Every certificate with the host it is for.
+    pub fn iter(&self) -> impl Iterator<Item = (String, &Arc<Cert>)> {
+        let exact = self.exact.iter().flat_map(|(name, list)| list.iter().map(move |c| (name.to_string(), c)));
+        let wildcard = self.wildcard.iter().flat_map(|(name, list)| list.iter().map(move |c| (format!("*.{name}"), c)));
+        exact.chain(wildcard)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wildcard.is_empty()
+    }
+}

@@ -1,0 +1,176 @@
+use std::{cmp::Reverse, sync::Arc};
+
+use proptest::prelude::*;
+use regex::Regex;
+
+use super::*;
+use crate::{metrics::RouteLabels, middleware::Chain};
+
+fn route(name: &str, entrypoints: u32) -> Arc<Route> {
+    Arc::new(Route {
+        labels: Arc::new(RouteLabels::new("ns".into(), name.into(), "svc".into())),
+        host: "".into(),
+        path: "".into(),
+        entrypoints: Entrypoints(entrypoints),
+        action: Action::NoService("".into()),
+        chain: Chain::default(),
+        middlewares: Box::default(),
+        sticky: None,
+        acme: false,
+        access_log: true,
+        metrics: true,
+    })
+}
+
+fn rule(priority: i64, matcher: Matcher, name: &str) -> Rule {
+    Rule { priority, matcher, route: route(name, 3) }
+}
+
+fn exact(path: &str) -> Matcher {
+    Matcher::Exact(path.into())
+}
+
+fn found(paths: &Paths, path: &str) -> String {
+    paths.lookup(0, path).map_or_else(|| "-".to_owned(), |r| r.labels.ingress.to_string())
+}
+
+#[test]
+fn hosts_are_read_one_way() {
+    for (authority, expected) in [
+        ("Example.COM", Some(("example.com", None))),
+        ("example.com.:8080", Some(("example.com", Some(8080)))),
+        ("example.com:", Some(("example.com", None))),
+        ("10.0.0.1:80", Some(("10.0.0.1", Some(80)))),
+        ("[::1]:80", Some(("[::1]", Some(80)))),
+        ("[::1]", Some(("[::1]", None))),
+        ("a_b.example", Some(("a_b.example", None))),
+        ("", None),
+        (".", None),
+        ("a b", None),
+        ("a:b", None),
+        ("a:99999", None),
+        ("a:+1", None),
+        ("user@a", None),
+        ("a,b", None),
+        ("[::1", None),
+        ("[x]:1", None),
+        ("::1", None),
+        ("a/b", None),
+    ] {
+        let read = host_of(authority);
+        let read = read.as_ref().map(|(host, port)| (&**host, *port));
+        assert_eq!(read, expected, "{authority}");
+    }
+}
+
+#[test]
+fn exact_beats_wildcard_beats_none_and_leftovers_fall_through() {
+    let mut hosts = Hosts::default();
+    hosts.set("a.example", Some(Paths::new(vec![rule(0, Matcher::prefix("/x"), "exact")])));
+    hosts.set("*.example", Some(Paths::new(vec![rule(0, Matcher::prefix("/y"), "wild")])));
+    hosts.set("", Some(Paths::new(vec![rule(0, Matcher::prefix("/"), "any")])));
+    let at = |host: &str, path: &str| hosts.lookup(0, host, path).map(|r| r.labels.ingress.to_string());
+    assert_eq!(at("a.example", "/x/1").as_deref(), Some("exact"));
+    assert_eq!(at("a.example", "/y").as_deref(), Some("wild"));
+    assert_eq!(at("a.example", "/z").as_deref(), Some("any"));
+    assert_eq!(at("b.a.example", "/y").as_deref(), Some("any"), "a wildcard is one label");
+    assert_eq!(at("example", "/y").as_deref(), Some("any"));
+    assert_eq!(at("", "/y").as_deref(), Some("any"));
+    hosts.set("", None);
+    assert_eq!(at("other", "/"), None);
+}
+
+#[test]
+fn the_order_within_a_host() {
+    let regex = |text: &str| Matcher::Regex(Regex::new(text).unwrap());
+    for padding in [0, 20] {
+        let mut rules = vec![
+            rule(0, Matcher::prefix("/foo"), "prefix"),
+            rule(0, Matcher::prefix("/foo/"), "shadowed"),
+            rule(0, exact("/foo"), "exact"),
+            rule(0, Matcher::prefix("/foo/bar"), "longer"),
+            rule(0, regex("^/re/[0-9]+$"), "regex"),
+            rule(0, Matcher::prefix("/"), "root"),
+            rule(Rule::LAST, Matcher::prefix("/"), "default"),
+            rule(9, exact("/first"), "priority"),
+            rule(0, exact("/first"), "late"),
+            rule(-1, Matcher::prefix("/low/deep"), "negative"),
+        ];
+        rules.extend((0..padding).map(|n| rule(0, exact(&format!("/pad/{n}")), "pad")));
+        let paths = Paths::new(rules);
+        for (path, name) in [
+            ("/foo", "exact"),
+            ("/foo/", "prefix"),
+            ("/foo/x", "prefix"),
+            ("/foobar", "root"),
+            ("/foo/bar", "longer"),
+            ("/foo/barx", "prefix"),
+            ("/re/12", "regex"),
+            ("/re/x", "root"),
+            ("/first", "priority"),
+            ("/low/deep", "root"),
+            ("/", "root"),
+        ] {
+            assert_eq!(found(&paths, path), name, "{path} with {padding} more rules");
+        }
+    }
+}
+
+#[test]
+fn a_rule_of_another_entrypoint_does_not_shadow() {
+    for padding in [0, 20] {
+        let mut rules = vec![
+            Rule { priority: 0, matcher: Matcher::prefix("/a"), route: route("tls", 2) },
+            Rule { priority: 0, matcher: Matcher::prefix("/a"), route: route("web", 1) },
+            Rule { priority: 0, matcher: Matcher::prefix("/"), route: route("both", 3) },
+        ];
+        rules.extend((0..padding).map(|n| rule(0, exact(&format!("/pad/{n}")), "pad")));
+        let paths = Paths::new(rules);
+        let at = |entrypoint| paths.lookup(entrypoint, "/a").map(|r| r.labels.ingress.to_string());
+        assert_eq!(at(0).as_deref(), Some("web"));
+        assert_eq!(at(1).as_deref(), Some("tls"));
+        assert_eq!(at(2), None);
+    }
+}
+
+/// The rules of DESIGN §2, said as plainly as possible.
+fn naive(rules: &[(i64, bool, String)], path: &str) -> Option<usize> {
+    let elements = |p: &str| p.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let matches = |(_, exact, rule): &(i64, bool, String)| {
+        if *exact { rule == path } else { elements(path).starts_with(&elements(rule)) }
+    };
+    let key = |(priority, exact, rule): &(i64, bool, String)| {
+        let length = if *exact { rule.len() } else { rule.trim_end_matches('/').len() };
+        (*priority, *exact, length)
+    };
+    rules
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| matches(rule))
+        .max_by_key(|(index, rule)| (key(rule), Reverse(*index)))
+        .map(|(index, _)| index)
+}
+
+proptest! {
+    #[test]
+    fn lookup_agrees_with_the_naive_model(
+        rules in proptest::collection::vec((-1_i64..2, any::<bool>(), "(/[ab]{1,2}){0,3}/?"), 0..24),
+        path in "(/[ab]{1,2}){1,4}/?",
+    ) {
+        let rules: Vec<_> = rules.into_iter().map(|(p, e, r)| (p, e, if r.is_empty() { "/".into() } else { r })).collect();
+        let table = Paths::new(rules.iter().enumerate().map(|(index, (priority, is_exact, path))| {
+            let matcher = if *is_exact { exact(path) } else { Matcher::prefix(path) };
+            rule(*priority, matcher, &index.to_string())
+        }).collect());
+        let expected = naive(&rules, &path).map_or_else(|| "-".to_owned(), |i| i.to_string());
+        prop_assert_eq!(found(&table, &path), expected);
+    }
+
+    #[test]
+    fn host_of_is_stable_and_never_panics(authority in "\\PC{0,30}") {
+        if let Some((host, _)) = host_of(&authority) {
+            let once = host.into_owned();
+            prop_assert_eq!(host_of(&once).map(|(h, p)| (h.into_owned(), p)), Some((once.clone(), None)));
+        }
+    }
+}
