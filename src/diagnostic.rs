@@ -157,6 +157,11 @@ impl Diagnostics {
         self.0.iter()
     }
 
+    /// Whether this very diagnostic is among them.
+    pub fn contains(&self, diagnostic: &Diagnostic) -> bool {
+        self.0.contains(diagnostic)
+    }
+
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -23,8 +23,6 @@ pub struct Settings {
     pub redirect_to_https: Option<u16>,
     /// How backends that speak TLS are verified.
     pub upstream_tls: UpstreamTls,
-    /// Whether Traefik's own unsigned cookies count as pins.
-    pub accept_legacy_cookies: bool,
     /// This host's name, for X-Forwarded-Server.
     pub hostname: String,
 }

@@ -47,6 +47,12 @@ impl<T> Shared<T> {
     }
 }
 
+impl<T: Default> Default for Shared<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
 /// One thread's cached view of a [`Shared`].
 #[derive(Debug)]
 pub struct Reader<T> {

@@ -105,7 +105,11 @@ pub fn normalise(path: &str, above: AboveRoot) -> Result<Cow<'_, str>, PathError
 fn is_normal(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
-        if byte == b'%' || byte < 0x21 || byte == 0x7f || byte == b'#' || (previous == b'/' && (byte == b'/' || byte == b'.'))
+        if byte == b'%'
+            || byte < 0x21
+            || byte == 0x7f
+            || byte == b'#'
+            || (previous == b'/' && (byte == b'/' || byte == b'.'))
         {
             return false;
         }

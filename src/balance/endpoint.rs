@@ -84,7 +84,7 @@ impl Live {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            labels: Arc::new(EndpointLabels::new(pod)),
+            labels: EndpointLabels::new(pod),
             aside_until: AtomicU64::new(0),
             failures: AtomicU32::new(0),
             retired: AtomicBool::new(false),

@@ -56,6 +56,17 @@ pub enum Scheme {
     H2c,
 }
 
+impl Scheme {
+    /// As annotations and logs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::H2c => "h2c",
+        }
+    }
+}
+
 /// How new sessions without a cookie are shared out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {

@@ -149,8 +149,7 @@ mod tests {
         let mut odd = b;
         odd[3] = b'+';
         assert!(parse(&join(&[&a, &odd])).is_none(), "a character of another alphabet");
-        let many: Vec<Segment> =
-            (0..17).map(|n| segments(&keys(), &service(&format!("s{n}")), &pod("p"))[0]).collect();
+        let many: Vec<Segment> = (0..17).map(|n| segments(&keys(), &service(&format!("s{n}")), &pod("p"))[0]).collect();
         let parts: Vec<&[u8]> = many.iter().map(|s| &s[..]).collect();
         assert!(parse(&join(&parts[..16])).is_some());
         assert!(parse(&join(&parts)).is_none(), "seventeen");

@@ -69,18 +69,19 @@ impl EndpointSet {
         candidates.retain(|c| seen.insert(c.identity.clone(), ()).is_none());
         candidates.sort_by_key(|c| c.address);
 
-        let old: HashMap<(SocketAddr, &Identity), &Arc<Endpoint>> = before
-            .iter()
-            .flat_map(|(_, set)| set.endpoints.iter())
-            .map(|e| ((e.address, &e.identity), e))
-            .collect();
+        let old: HashMap<(SocketAddr, &Identity), &Arc<Endpoint>> =
+            before.iter().flat_map(|(_, set)| set.endpoints.iter()).map(|e| ((e.address, &e.identity), e)).collect();
         let same_keys = before.is_some_and(|(keys, _)| keys == signing.keys);
 
         let mut set = Self { tags: pin::tags(signing.keys, service).into(), ..Self::default() };
         let mut endpoints = Vec::with_capacity(candidates.len());
         let (mut ready, mut fallback) = (Vec::new(), Vec::new());
         for (index, candidate) in candidates.into_iter().enumerate() {
-            if candidate.ready { ready.push(index) } else { fallback.push(index) }
+            if candidate.ready {
+                ready.push(index)
+            } else {
+                fallback.push(index)
+            }
             let endpoint = match old.get(&(candidate.address, &candidate.identity)) {
                 Some(old) if same_keys => Arc::clone(old),
                 found => {

@@ -75,7 +75,7 @@ impl Sticky {
         // Set only when true: the crate would otherwise turn SameSite=None into Secure by itself, and an explicit
         // false is what keeps Traefik's meaning.
         let text = cookie.secure(attributes.secure).http_only(attributes.http_only).build().to_string();
-        let suffix = text.get(name.len() + 1..).unwrap_or_default().into();
+        let suffix = in_traefiks_order(text.get(name.len() + 1..).unwrap_or_default()).into();
         Self { name: name.into(), suffix, slide, strip, group }
     }
 
@@ -113,9 +113,8 @@ impl Sticky {
         parts.push(segment);
         if let Some(segments) = self.value(headers).and_then(pin::parse) {
             let group = self.group.load();
-            let known = |s: &Segment| {
-                group.get(&pin::tag(s)).is_some_and(|other| other.endpoints().load().pinned(s).is_some())
-            };
+            let known =
+                |s: &Segment| group.get(&pin::tag(s)).is_some_and(|other| other.endpoints().load().pinned(s).is_some());
             parts.extend(segments.into_iter().filter(|s| !set.owns(s) && known(s)).take(MOST_SEGMENTS - 1));
         }
         let mut text = Vec::with_capacity(self.name.len() + 1 + parts.len() * 33 + self.suffix.len());
@@ -131,26 +130,21 @@ impl Sticky {
         HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
     }
 
-    /// Takes the cookie out of the request's Cookie headers (`strip`).
-    pub fn remove(&self, headers: &mut HeaderMap) {
-        let kept: Vec<HeaderValue> = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|line| {
-                let rest: Vec<&[u8]> = line
-                    .as_bytes()
-                    .split(|b| *b == b';')
-                    .map(<[u8]>::trim_ascii)
-                    .filter(|pair| !pair.is_empty() && pin::find(pair, self.name.as_bytes()).is_none())
-                    .collect();
-                if rest.is_empty() { None } else { HeaderValue::from_bytes(&rest.join(&b"; "[..])).ok() }
-            })
-            .collect();
-        headers.remove(header::COOKIE);
-        for line in kept {
-            headers.append(header::COOKIE, line);
-        }
+    /// A Cookie header without this cookie (`strip`).
+    pub fn without(&self, header: &[u8]) -> Vec<u8> {
+        let pairs = header.split(|b| *b == b';').map(<[u8]>::trim_ascii);
+        let others = pairs.filter(|pair| !pair.is_empty() && pin::find(pair, self.name.as_bytes()).is_none());
+        others.collect::<Vec<_>>().join(&b"; "[..])
     }
+}
+
+/// The attributes in the order in which Traefik writes them: what people compare, and what their tests expect.
+fn in_traefiks_order(attributes: &str) -> String {
+    const ORDER: [&str; 6] = ["Path", "Domain", "Max-Age", "HttpOnly", "Secure", "SameSite"];
+    let rank = |part: &&str| ORDER.iter().position(|name| part.starts_with(name)).unwrap_or(ORDER.len());
+    let mut parts: Vec<&str> = attributes.split("; ").filter(|part| !part.is_empty()).collect();
+    parts.sort_by_key(rank);
+    parts.iter().map(|part| format!("; {part}")).collect()
 }
 
 fn cookie_name(name: &str) -> String {
@@ -180,7 +174,8 @@ mod tests {
             same_site: Some(cookie::SameSite::None),
         };
         let all = text(all);
-        for part in ["; Path=/app", "; Domain=example.com", "; Max-Age=60", "; Secure", "; HttpOnly", "; SameSite=None"] {
+        for part in ["; Path=/app", "; Domain=example.com", "; Max-Age=60", "; Secure", "; HttpOnly", "; SameSite=None"]
+        {
             assert!(all.contains(part), "{all}");
         }
         let bare = Attributes { same_site: Some(cookie::SameSite::None), max_age: -1, ..Attributes::default() };
@@ -191,11 +186,7 @@ mod tests {
     #[test]
     fn strip_takes_only_our_cookie() {
         let sticky = Sticky::new("s", &Attributes::default(), false, true, Arc::default());
-        let mut headers = HeaderMap::new();
-        headers.append(header::COOKIE, HeaderValue::from_static("a=1; s=2; ss=3"));
-        headers.append(header::COOKIE, HeaderValue::from_static("s=4"));
-        sticky.remove(&mut headers);
-        let left: Vec<_> = headers.get_all(header::COOKIE).iter().collect();
-        assert_eq!(left, ["a=1; ss=3"]);
+        assert_eq!(sticky.without(b"a=1; s=2; ss=3; s=4"), b"a=1; ss=3");
+        assert_eq!(sticky.without(b"s=2"), b"");
     }
 }

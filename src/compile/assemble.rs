@@ -167,7 +167,8 @@ pub(super) fn cert_diagnostics(
         };
         for claim in &fragment.certs {
             if !is_served(claim, key, hosts) {
-                let text = format!("no rule of namespace {} has host {}, so it is not served", key.namespace, claim.host);
+                let text =
+                    format!("no rule of namespace {} has host {}, so it is not served", key.namespace, claim.host);
                 say(true, &claim.field, "TlsHostWithoutRule", text, "add a rule for the host, or remove it from hosts");
             }
             match loaded.get(&claim.secret) {

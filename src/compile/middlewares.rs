@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::view::View;
 use crate::{
     diagnostic::{Diagnostic, Subject, did_you_mean},
-    middleware::{BasicAuth, Headers, InvalidField, Middleware, RedirectScheme, StripPrefix, headers, basic_auth::Users},
+    middleware::{
+        BasicAuth, Headers, InvalidField, Middleware, RedirectScheme, StripPrefix, basic_auth::Users, headers,
+    },
     objects::{self, Key, Kind, Meta, ObjectId, Secret, middleware as object},
     settings::Claims,
 };
@@ -67,7 +69,11 @@ impl Resolver<'_> {
         };
         if provider != "kubernetescrd" {
             let text = format!("middleware {reference} is of provider {provider}, which does not exist here");
-            return Err(("MiddlewareNotFound", text, "write it as a Middleware object, and name it @kubernetescrd".into()));
+            return Err((
+                "MiddlewareNotFound",
+                text,
+                "write it as a Middleware object, and name it @kubernetescrd".into(),
+            ));
         }
         let splits = joined.match_indices('-').filter_map(|(at, _)| Some((joined.get(..at)?, joined.get(at + 1..)?)));
         let mut found: Vec<Key> =
@@ -97,7 +103,11 @@ impl Resolver<'_> {
             several => {
                 let list: Vec<String> = several.iter().map(Key::to_string).collect();
                 let text = format!("middleware {reference} can be read as {}", list.join(" or "));
-                return Err(("MiddlewareAmbiguous", text, "rename one of them, or move it to the Ingress's namespace".into()));
+                return Err((
+                    "MiddlewareAmbiguous",
+                    text,
+                    "rename one of them, or move it to the Ingress's namespace".into(),
+                ));
             }
         };
         self.allowed(&key)?;
@@ -150,7 +160,8 @@ impl Resolver<'_> {
             [_] => {}
             [] => return Err(Fault::of("", "it has no middleware type", "write one, such as headers or basicAuth")),
             several => {
-                let text = format!("it has {} middleware types ({}), where one is allowed", several.len(), several.join(", "));
+                let text =
+                    format!("it has {} middleware types ({}), where one is allowed", several.len(), several.join(", "));
                 return Err(Fault::of("", text, "write a Middleware for each, and name them in order"));
             }
         }
@@ -159,6 +170,13 @@ impl Resolver<'_> {
                 self.out.sticky = Some(sticky.clone());
             }
         } else if let Some(fields) = &spec.headers {
+            if fields.is_empty() {
+                return Err(Fault::of(
+                    "headers",
+                    "it sets no header at all",
+                    "write a field, or remove the Middleware",
+                ));
+            }
             let built = Headers::new(&headers_options(fields)).map_err(|e| Fault::field("headers", e))?;
             self.out.steps.push(Middleware::Headers(Box::new(built)));
         } else if let Some(fields) = &spec.redirect_scheme {
@@ -166,7 +184,8 @@ impl Resolver<'_> {
             let built = RedirectScheme::new(scheme, port, fields.permanent.unwrap_or(false));
             self.out.steps.push(Middleware::RedirectScheme(built.map_err(|e| Fault::field("redirectScheme", e))?));
         } else if let Some(fields) = &spec.strip_prefix {
-            let built = StripPrefix::new(fields.prefixes.iter().flatten()).map_err(|e| Fault::field("stripPrefix", e))?;
+            let built =
+                StripPrefix::new(fields.prefixes.iter().flatten()).map_err(|e| Fault::field("stripPrefix", e))?;
             self.out.steps.push(Middleware::StripPrefix(built));
         } else if let Some(fields) = &spec.basic_auth {
             let built = self.basic_auth(fields, &middleware.meta)?;
@@ -176,7 +195,10 @@ impl Resolver<'_> {
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";
-            return Err(Fault { code: "MiddlewareNotSupported", ..Fault::of(kind, format!("middleware type {kind} is not supported yet"), help) });
+            return Err(Fault {
+                code: "MiddlewareNotSupported",
+                ..Fault::of(kind, format!("middleware type {kind} is not supported yet"), help)
+            });
         }
         Ok(())
     }
@@ -184,7 +206,11 @@ impl Resolver<'_> {
     fn chain(&mut self, chain: &object::Chain, meta: &Meta, above: &mut Vec<Key>) -> Result<(), Fault> {
         let here = meta.key();
         if above.contains(&here) || above.len() >= DEEPEST {
-            return Err(Fault::of("chain.middlewares", "the chain comes back to itself, or is too deep", "break the circle"));
+            return Err(Fault::of(
+                "chain.middlewares",
+                "the chain comes back to itself, or is too deep",
+                "break the circle",
+            ));
         }
         above.push(here);
         for (index, reference) in chain.middlewares.iter().flatten().enumerate() {
@@ -199,7 +225,8 @@ impl Resolver<'_> {
             }
             if !found {
                 above.pop();
-                let fault = Fault::of(field, format!("Middleware {key} does not exist"), "create it, or correct the name");
+                let fault =
+                    Fault::of(field, format!("Middleware {key} does not exist"), "create it, or correct the name");
                 return Err(Fault { code: "MiddlewareNotFound", ..fault });
             }
             self.add(&key, above);
@@ -210,7 +237,8 @@ impl Resolver<'_> {
 
     fn basic_auth(&self, fields: &object::BasicAuth, meta: &Meta) -> Result<BasicAuth, Fault> {
         let name = fields.secret.as_deref().filter(|s| !s.is_empty());
-        let name = name.ok_or_else(|| Fault::of("basicAuth.secret", "it names no Secret", "name one with the users"))?;
+        let name =
+            name.ok_or_else(|| Fault::of("basicAuth.secret", "it names no Secret", "name one with the users"))?;
         let key = Key::new(Arc::clone(&meta.namespace), name);
         let secret = self.view.secret(&key).ok_or_else(|| {
             let help = "create the Secret in the Middleware's namespace, with htpasswd lines under one key";

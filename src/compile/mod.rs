@@ -299,12 +299,14 @@ impl Compiler {
             Claim::NotOurs => None,
             Claim::ClassMissing => {
                 let class = ingress.spec.ingress_class_name.as_deref();
-                let class = class.or_else(|| ingress.meta.annotation("kubernetes.io/ingress.class")).unwrap_or_default();
+                let class =
+                    class.or_else(|| ingress.meta.annotation("kubernetes.io/ingress.class")).unwrap_or_default();
                 let subject = ObjectId::new(Kind::Ingress, key.clone()).subject();
                 let text = format!("IngressClass {class} does not exist, so nobody serves this Ingress");
                 let known: Vec<&str> = store.classes().map(|c| &*c.meta.name).collect();
                 let help = format!("create it, or name one that exists: {}", known.join(", "));
-                let said = Diagnostic::warning(subject, "spec.ingressClassName", "IngressClassNotFound", text).help(help);
+                let said =
+                    Diagnostic::warning(subject, "spec.ingressClassName", "IngressClassNotFound", text).help(help);
                 let said = said.at(ingress.meta.origin.clone());
                 Some(Fragment { created: ingress.meta.created, diagnostics: vec![said], ..Fragment::default() })
             }

@@ -8,11 +8,7 @@ use std::{
 
 use regex::RegexBuilder;
 
-use super::{
-    Services, middlewares, services, sticky,
-    tls::covers,
-    view::View,
-};
+use super::{Services, middlewares, services, sticky, tls::covers, view::View};
 use crate::{
     balance::{Service, ServiceKey},
     diagnostic::{Diagnostic, Subject, did_you_mean},
@@ -86,7 +82,7 @@ pub(super) fn fragment(
     before: Option<&Fragment>,
 ) -> Fragment {
     let subject = ObjectId::new(Kind::Ingress, ingress.meta.key()).subject();
-    let (options, said) = dialect::ingress(&ingress.meta, subject.clone());
+    let (options, said) = dialect::traefik::ingress(&ingress.meta, subject.clone());
     let mut fragment = Fragment {
         created: ingress.meta.created,
         origin: ingress.meta.origin.clone(),
@@ -164,7 +160,8 @@ impl Common<'_> {
                 hosts.insert("".into());
             }
             for host in hosts {
-                let route = self.route(&host, "/", backend, false, "spec.defaultBackend", fragment, services);
+                let route =
+                    self.route(&host, &Arc::from("/"), backend, false, "spec.defaultBackend", fragment, services);
                 let rule = Rule { priority: Rule::LAST, matcher: Matcher::prefix("/"), route };
                 fragment.rules.push(HostRule { host, field: "spec.defaultBackend".into(), rule });
             }
@@ -286,7 +283,7 @@ impl Common<'_> {
         };
         let labels = fragment.labels.entry(Arc::clone(&service_name)).or_insert_with(|| {
             let meta = &self.ingress.meta;
-            Arc::new(RouteLabels::new(Arc::clone(&meta.namespace), Arc::clone(&meta.name), service_name))
+            RouteLabels::new(Arc::clone(&meta.namespace), Arc::clone(&meta.name), service_name)
         });
         Arc::new(Route {
             labels: Arc::clone(labels),
@@ -340,7 +337,8 @@ impl Common<'_> {
             if tls.secret_name.is_empty() {
                 continue;
             }
-            let secret = Key { namespace: Arc::clone(&self.ingress.meta.namespace), name: Arc::clone(&tls.secret_name) };
+            let secret =
+                Key { namespace: Arc::clone(&self.ingress.meta.namespace), name: Arc::clone(&tls.secret_name) };
             // Noted as read, so that the Secret's coming and going compiles this Ingress again.
             let _ = self.view.secret(&secret);
             let field = format!("spec.tls[{index}]");

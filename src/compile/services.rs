@@ -43,7 +43,8 @@ pub(super) fn find(
 ) -> Result<Found, (&'static str, String, String)> {
     let key = Key { namespace: Arc::clone(namespace), name: Arc::clone(&backend.name) };
     let service = view.service(&key).ok_or_else(|| {
-        let help = format!("create the Service, or correct the name; namespace {namespace} is the one that is searched");
+        let help =
+            format!("create the Service, or correct the name; namespace {namespace} is the one that is searched");
         ("ServiceNotFound", format!("Service {key} does not exist"), help)
     })?;
     let port = find_port(service, &backend.port).ok_or_else(|| {
@@ -66,7 +67,7 @@ pub(super) fn find(
         return Err(("ServicePortNotTcp", text, "name a TCP port".into()));
     }
     let subject = ObjectId::new(Kind::Service, key.clone()).subject();
-    let (annotations, said) = dialect::service(&service.meta, subject.clone());
+    let (annotations, said) = dialect::traefik::service(&service.meta, subject.clone());
     diagnostics.extend(said);
 
     let external = (&*service.spec.kind == "ExternalName").then(|| Arc::clone(&service.spec.external_name));

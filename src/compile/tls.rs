@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::{
     objects::Secret,
-    table::{Cert, CertId},
+    table::{Cert, CertId, certs::certified_key},
 };
 
 /// Reads certificate chain and key of a Secret (`tls.crt`, `tls.key`).
@@ -33,27 +31,6 @@ pub fn certificate(secret: &Secret) -> Result<Cert, String> {
         not_after: validity.not_after.timestamp(),
         names: names(&leaf),
         key: Arc::new(key),
-    })
-}
-
-/// A certificate chain with its key, both PEM, held ready for handshakes.
-///
-/// # Errors
-/// What is wrong with them, without any part of the key.
-pub fn certified_key(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
-        .collect::<Result<_, _>>()
-        .map_err(|_| "its certificate is not PEM".to_owned())?;
-    if chain.is_empty() {
-        return Err("it holds no PEM certificate".into());
-    }
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| "its private key is not PEM".to_owned())?;
-    let provider = CryptoProvider::get_default()
-        .cloned()
-        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-    CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => "its private key does not belong to its certificate".to_owned(),
-        _ => "its certificate or private key can't be used (RSA, ECDSA P-256/P-384 and Ed25519 can)".to_owned(),
     })
 }
 

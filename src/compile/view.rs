@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::objects::{IngressClass, Key, Kind, Middleware, ObjectId, Secret, Service, store::Store};
+use crate::objects::{Key, Kind, Middleware, ObjectId, Secret, Service, store::Store};
 
 /// A tracking view of the [`Store`].
 #[derive(Debug)]
@@ -24,11 +24,6 @@ impl<'a> View<'a> {
 
     fn note(&self, kind: Kind, key: &Key) {
         self.reads.borrow_mut().insert(ObjectId::new(kind, key.clone()));
-    }
-
-    /// Classes are few and a change of one is rare: it compiles every Ingress again, so looks are not noted.
-    pub(super) fn class(&self, name: &str) -> Option<&'a Arc<IngressClass>> {
-        self.store.class(name)
     }
 
     pub(super) fn service(&self, key: &Key) -> Option<&'a Arc<Service>> {

@@ -7,6 +7,7 @@
 
 pub mod basic_auth;
 pub mod headers;
+mod invalid;
 pub mod redirect_scheme;
 pub mod strip_prefix;
 
@@ -16,6 +17,7 @@ use http::{HeaderMap, Method, Response, StatusCode, header, response};
 
 pub use basic_auth::BasicAuth;
 pub use headers::Headers;
+pub use invalid::InvalidField;
 pub use redirect_scheme::RedirectScheme;
 pub use strip_prefix::StripPrefix;
 
@@ -129,8 +131,6 @@ pub enum Flow {
 pub fn plain(status: StatusCode) -> Response<Body> {
     let mut answer = Response::new(Body::from(status.canonical_reason().unwrap_or("")));
     *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; charset=utf-8"));
     answer
 }

@@ -1,1 +1,116 @@
-//! (being written)
+//! `stripPrefix`: removes a prefix from the path, and tells the backend which.
+//!
+//! The prefix is compared by character, as Traefik does (`/api` also strips `/apiary`), with the normalised path; what
+//! is left is normalised again, and a path that leaves the root is refused.
+
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+
+use super::{Flow, Head, InvalidField};
+use crate::body::Body;
+
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// Traefik's `stripPrefix`, ready to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StripPrefix {
+    prefixes: Box<[Prefix]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Prefix {
+    /// As it stands in a normalised path that a careful client sent.
+    path: String,
+    /// As written, for a client that doesn't encode what it should; none where that is the same, or has a `%` (which
+    /// might match half of an escape).
+    written: Option<String>,
+    /// As the backend is told.
+    header: HeaderValue,
+}
+
+impl StripPrefix {
+    /// The first of `prefixes` that matches is removed. Text that can't stand in a path (a space, `é`) means its
+    /// percent-encoding; an empty prefix is skipped. Traefik's `forceSlash` needs no argument: a stripped path starts
+    /// with exactly one slash either way.
+    ///
+    /// # Errors
+    /// [`InvalidField`] for a prefix with a control byte, which no path can have.
+    pub fn new(prefixes: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, InvalidField> {
+        let mut kept = Vec::new();
+        for (index, prefix) in prefixes.into_iter().enumerate() {
+            let prefix = prefix.as_ref();
+            if prefix.is_empty() {
+                continue;
+            }
+            let header = HeaderValue::from_bytes(prefix.trim().as_bytes()).map_err(|_| {
+                let message = format!("`{}` has a control character", prefix.escape_debug());
+                InvalidField::new(format!("prefixes[{index}]"), message, "Remove it")
+            })?;
+            let path = path_form(prefix);
+            let written = (path != prefix && !prefix.contains('%')).then(|| prefix.to_owned());
+            kept.push(Prefix { path, written, header });
+        }
+        Ok(Self { prefixes: kept.into() })
+    }
+
+    /// Strips the path and adds X-Forwarded-Prefix. A path that leaves the root then (`/api../x` without `/api`) is
+    /// 400, with an empty body.
+    pub fn request(&self, head: &mut Head) -> Flow {
+        let path = head.target.path();
+        let Some((prefix, rest)) = self.prefixes.iter().find_map(|p| Some((p, p.strip(path)?.to_owned()))) else {
+            return Flow::Continue;
+        };
+        if head.target.rewrite(&rest).is_err() {
+            let mut refusal = Response::new(Body::Empty);
+            *refusal.status_mut() = StatusCode::BAD_REQUEST;
+            return Flow::Respond(refusal);
+        }
+        head.headers.append(X_FORWARDED_PREFIX, prefix.header.clone());
+        Flow::Continue
+    }
+}
+
+impl Prefix {
+    fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(self.path.as_str()).or_else(|| path.strip_prefix(self.written.as_deref()?))
+    }
+}
+
+/// How a prefix stands in a normalised path: unreserved characters plain, hex digits upper case, and encoded what may
+/// not stand in a path (RFC 3986 §3.3).
+fn path_form(prefix: &str) -> String {
+    let mut out = String::with_capacity(prefix.len());
+    let mut rest = prefix.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        let (byte, escaped) = match (byte, tail) {
+            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest = after;
+                (hex(*high) << 4 | hex(*low), true)
+            }
+            _ => (*byte, false),
+        };
+        let plain = match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => true,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' | b'/' => {
+                !escaped
+            }
+            _ => false,
+        };
+        if plain {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,16 @@ impl Hosts {
             .or_else(|| self.any.lookup(entrypoint, path))
     }
 
+    /// Every host with its rules, sorted; `*` stands for every host.
+    pub fn list(&self) -> Vec<(String, &Arc<Paths>)> {
+        let exact = self.exact.iter().map(|(host, paths)| (host.to_string(), paths));
+        let wildcard = self.wildcard.iter().map(|(host, paths)| (format!("*.{host}"), paths));
+        let mut all: Vec<_> = exact.chain(wildcard).collect();
+        all.push(("*".to_owned(), &self.any));
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
     /// How many hosts have rules.
     pub fn len(&self) -> usize {
         self.exact.len() + self.wildcard.len()

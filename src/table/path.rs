@@ -135,6 +135,60 @@ fn first<'a>(rules: &'a [Rule], entrypoint: usize, path: &str) -> Option<&'a Arc
     rules.iter().find(|r| r.route.entrypoints.contains(entrypoint) && r.matcher.matches(path)).map(|r| &r.route)
 }
 
+/// A rule as people read it: how it matches, the path, its priority, what it leads to.
+pub type Listed<'a> = (&'static str, &'a str, i64, &'a Arc<Route>);
+
+impl Rule {
+    fn listed(&self) -> Listed<'_> {
+        let (kind, path) = match &self.matcher {
+            Matcher::Exact(path) => ("Exact", &**path),
+            Matcher::Prefix(path) if path.is_empty() => ("Prefix", "/"),
+            Matcher::Prefix(path) => ("Prefix", &**path),
+            Matcher::Regex(regex) => ("Regex", regex.as_str()),
+        };
+        (kind, path, self.priority, &self.route)
+    }
+}
+
+impl Paths {
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        let plain = match &self.plain {
+            Plain::Few(rules) => rules.len(),
+            Plain::Many(many) => {
+                let of = |map: &ByPath| map.values().map(Vec::len).sum::<usize>();
+                of(&many.exact) + of(&many.prefix) + many.regex.len()
+            }
+        };
+        self.above.len() + plain + self.below.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every rule, for people.
+    pub fn list(&self) -> Vec<Listed<'_>> {
+        let mut all: Vec<Listed<'_>> = self.above.iter().map(Rule::listed).collect();
+        match &self.plain {
+            Plain::Few(rules) => all.extend(rules.iter().map(Rule::listed)),
+            Plain::Many(many) => {
+                for (path, routes) in &many.exact {
+                    all.extend(routes.iter().map(|route| ("Exact", &**path, 0, route)));
+                }
+                for (path, routes) in &many.prefix {
+                    let shown = if path.is_empty() { "/" } else { path };
+                    all.extend(routes.iter().map(|route| ("Prefix", shown, 0, route)));
+                }
+                all.extend(many.regex.iter().map(|(regex, route)| ("Regex", regex.as_str(), 0, route)));
+            }
+        }
+        all.extend(self.below.iter().map(Rule::listed));
+        all
+    }
+}
+
 impl Many {
     fn new(rules: Vec<Rule>) -> Self {
         let mut many = Self::default();

@@ -8,7 +8,7 @@ use crate::{metrics::RouteLabels, middleware::Chain};
 
 fn route(name: &str, entrypoints: u32) -> Arc<Route> {
     Arc::new(Route {
-        labels: Arc::new(RouteLabels::new("ns".into(), name.into(), "svc".into())),
+        labels: RouteLabels::new("ns".into(), name.into(), "svc".into()),
         host: "".into(),
         path: "".into(),
         entrypoints: Entrypoints(entrypoints),

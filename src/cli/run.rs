@@ -1,0 +1,182 @@
+//! `headgate run`: everything wired, in the order in which it starts and ends.
+
+use std::{io::Write as _, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+use super::flags::{LogFormat, RunArgs};
+use crate::{
+    admin,
+    control::{Control, Published, keys},
+    drain::{Drain, Phase},
+    metrics::Metrics,
+    proxy::{self, Proxy, access_log::AccessLog},
+    settings::Settings,
+    sources::files,
+};
+
+/// Where everything listens, once it does.
+#[derive(Clone, Debug)]
+pub(super) struct Addresses {
+    /// Name, whether it speaks TLS, address.
+    pub(super) entrypoints: Vec<(String, bool, std::net::SocketAddr)>,
+    pub(super) admin: std::net::SocketAddr,
+}
+
+/// Runs until a signal ends it.
+pub(super) fn run(args: RunArgs) -> anyhow::Result<()> {
+    start_log(&args.log_level, args.log_format)?;
+    serve(&args, |addresses| {
+        let mut line = format!("headgate {}", env!("CARGO_PKG_VERSION"));
+        for (name, tls, address) in &addresses.entrypoints {
+            line.push_str(&format!(" {name}={}://{address}", if *tls { "https" } else { "http" }));
+        }
+        line.push_str(&format!(" admin=http://{}", addresses.admin));
+        let mut out = std::io::stdout().lock();
+        // Whoever started us may have closed its end: that is no reason not to serve.
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    })
+}
+
+/// The own log, on standard error.
+pub(super) fn start_log(level: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(level)
+        .with_context(|| format!("--log-level {level}: write error, warn, info, debug or trace, or a filter"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// Starts everything; `started` is told the addresses once all listeners are bound and the first table is live.
+pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let settings = Arc::new(args.settings()?);
+    raise_file_limit();
+    let first_keys = keys::load(args.cookie_keys_file.as_deref())?;
+    if args.cookie_keys_file.is_none() {
+        tracing::warn!(
+            "sticky cookies are signed with a random key: sessions end with this process; set --cookie-keys-file"
+        );
+    }
+    let default_certificate = Arc::new(proxy::tls::default_certificate(args.default_certificate())?);
+    let listeners = proxy::bind(&settings.entrypoints, settings.workers)
+        .context("is another program listening there? choose another address with --http, --https or --entrypoint")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("no runtime for control work")?;
+    let admin = runtime.block_on(TcpListener::bind(args.admin));
+    let admin = admin.with_context(|| format!("the admin server can't listen on {}; see --admin", args.admin))?;
+    let addresses = Addresses {
+        entrypoints: settings
+            .entrypoints
+            .iter()
+            .zip(&listeners.addresses)
+            .map(|(entry, address)| (entry.name.clone(), entry.tls, *address))
+            .collect(),
+        admin: admin.local_addr()?,
+    };
+    warn_of_exposed_admin(&addresses);
+
+    let metrics = Metrics::new();
+    let published = Published::default();
+    let drain = Drain::default();
+    let (updates, received) = mpsc::channel(64);
+    let _files = files::start(args.manifests.clone(), updates)?;
+    let (keys_changed, keys) = watch::channel(first_keys.clone());
+    if let Some(file) = args.cookie_keys_file.clone() {
+        runtime.spawn(keys::follow(file, keys_changed));
+    } else {
+        // Kept, so that control doesn't take the end of the channel for an end of all keys.
+        runtime.spawn(async move { keys_changed.closed().await });
+    }
+    let control = Control::new(settings.claims.clone(), first_keys, published.clone(), Arc::clone(&metrics));
+    runtime.spawn(control.run(received, keys));
+    runtime.spawn(admin::serve(
+        admin,
+        admin::State {
+            table: Arc::clone(&published.table),
+            diagnostics: Arc::clone(&published.diagnostics),
+            metrics: Arc::clone(&metrics),
+            settings: Arc::clone(&settings),
+            ready: published.ready.subscribe(),
+            drain: drain.watch(),
+        },
+    ));
+    // Listening sockets queue what comes meanwhile: nobody is answered from an empty table.
+    let mut ready = published.ready.subscribe();
+    runtime.block_on(ready.wait_for(|ready| *ready)).context("the manifests could not be read")?;
+    let access_log = AccessLog::start(args.access_log.into(), Arc::clone(&metrics.access_log_dropped))?;
+    let running = proxy::start(
+        Proxy {
+            settings: Arc::clone(&settings),
+            table: published.table,
+            metrics,
+            access_log: access_log.clone(),
+            default_certificate,
+            drain: drain.watch(),
+        },
+        listeners,
+    )?;
+    started(&addresses);
+    let ending = runtime.spawn(end_on_signal(drain, Arc::clone(&settings)));
+    running.join();
+    ending.abort();
+    access_log.flush(Duration::from_secs(2));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// Workers end by themselves once the drain is over; a second signal cuts it short.
+async fn end_on_signal(drain: Drain, settings: Arc<Settings>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals can't be received; only SIGKILL ends this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let limits = &settings.limits;
+    tracing::info!(delay = ?limits.drain_delay, timeout = ?limits.drain, "ending: not ready any more");
+    drain.enter(Phase::Announcing);
+    let ordered = async {
+        tokio::time::sleep(limits.drain_delay).await;
+        drain.enter(Phase::Closing);
+        let forced = if limits.drain.is_zero() { Duration::from_secs(u64::MAX / 4) } else { limits.drain };
+        tokio::time::sleep(forced).await;
+    };
+    tokio::select! {
+        () = ordered => {}
+        _ = interrupt.recv() => tracing::warn!("interrupted again: ending at once"),
+    }
+    drain.enter(Phase::Forced);
+    // Dropping the sender would read as an end, too; stay until the workers are gone.
+    std::future::pending::<()>().await;
+}
+
+/// A proxy needs two descriptors for each request in flight.
+fn raise_file_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit on open files can't be raised"),
+    }
+}
+
+fn warn_of_exposed_admin(addresses: &Addresses) {
+    if !addresses.admin.ip().is_loopback() {
+        tracing::warn!(address = %addresses.admin, "the admin server is reachable from other hosts; it needs no password");
+    }
+}

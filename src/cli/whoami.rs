@@ -1,0 +1,154 @@
+//! `headgate whoami`: a small backend for demos and tests, which answers with its name and the request it saw.
+//!
+//! Takes connections of HTTP/1.1 and of HTTP/2 with prior knowledge, and answers every path with a page whose first
+//! line names the pod; a few paths do something that a proxy should be tried with (see [`ROUTES`]). It knows nothing
+//! of the rest of Headgate: it stands where a user's program would.
+
+mod answers;
+mod websocket;
+
+use std::{
+    fs,
+    io::{self, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
+    time::{sleep, timeout},
+};
+
+/// What the paths answer; the end of `headgate whoami --help`.
+pub const ROUTES: &str = "\
+Paths:
+  /              a page with the name, and the request as it came (so does every path that is not below)
+  /api           the same as JSON
+  /health        200
+  /data?size=N   N bytes
+  /echo          the body of the request
+  /status/NNN    that status
+  /sleep?ms=N    an answer after N milliseconds
+  /stream?n=&ms= n pieces, one every ms milliseconds
+  /trailers      a body with trailers behind it
+  /ws            a WebSocket that echoes
+";
+
+/// How long a client may take to show which protocol it speaks.
+const FIRST_BYTES: Duration = Duration::from_secs(10);
+
+/// The start of the HTTP/2 connection preface (RFC 9113 §3.4); no HTTP/1 method starts so.
+const PREFACE: &[u8; 4] = b"PRI ";
+
+/// Arguments of `headgate whoami`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = ROUTES)]
+pub struct WhoamiArgs {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDR", env = "HEADGATE_WHOAMI_LISTEN", default_value = "127.0.0.1:8081")]
+    pub listen: SocketAddr,
+    /// Name to answer with [default: $POD_NAME, else the host's name]
+    #[arg(long, value_name = "NAME", env = "HEADGATE_WHOAMI_NAME")]
+    pub name: Option<String>,
+}
+
+impl WhoamiArgs {
+    /// Serves until SIGTERM or ctrl-c.
+    ///
+    /// # Errors
+    /// The address can't be listened on, or the runtime can't start.
+    pub fn run(self) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("the runtime of whoami can't be started")?;
+        runtime.block_on(async {
+            let name: Arc<str> = self.name.unwrap_or_else(default_name).into();
+            let listener = TcpListener::bind(self.listen).await.with_context(|| {
+                format!("whoami can't listen on {}; give another address with --listen", self.listen)
+            })?;
+            let address = listener.local_addr().context("the listener has no address")?;
+            // Without a reader of standard output it serves all the same.
+            let _ = writeln!(io::stdout(), "whoami {name} listens on http://{address}");
+            let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be watched")?;
+            tokio::select! {
+                () = serve(listener, name) => {}
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The pod's name as the downward API gives it, else the name of the host, which in a pod is the same.
+fn default_name() -> String {
+    std::env::var("POD_NAME")
+        .ok()
+        .or_else(|| fs::read_to_string("/proc/sys/kernel/hostname").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "whoami".to_owned())
+}
+
+/// Answers every connection of the listener under this name; ends only when its task is dropped. Needs a tokio
+/// runtime with I/O and time, of any kind.
+pub async fn serve(listener: TcpListener, name: Arc<str>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let name = Arc::clone(&name);
+                tokio::spawn(async move {
+                    // A connection that breaks is its client's affair.
+                    let _ = serve_connection(stream, peer, name).await;
+                });
+            }
+            // Mostly too many open files: accepting again at once would only spin.
+            Err(_) => sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    name: Arc<str>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    let http2 = timeout(FIRST_BYTES, starts_with_preface(&stream)).await??;
+    let service = service_fn(move |request| {
+        let seen = answers::Seen { name: Arc::clone(&name), local, peer };
+        async move { answers::answer(&seen, request).await }
+    });
+    let io = TokioIo::new(stream);
+    if http2 {
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await?;
+    } else {
+        hyper::server::conn::http1::Builder::new().serve_connection(io, service).with_upgrades().await?;
+    }
+    Ok(())
+}
+
+/// Looks at the first bytes without taking them.
+async fn starts_with_preface(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut first).await?;
+        let agree = first.iter().zip(PREFACE).take(seen).all(|(a, b)| a == b);
+        if !agree || seen == 0 || seen == PREFACE.len() {
+            return Ok(agree && seen == PREFACE.len());
+        }
+        // `PR` or so: the rest is on its way, and a peek would be answered at once with the same bytes.
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! One client connection, from accept to close: PROXY header, TLS, then HTTP/1.1 or HTTP/2, with a limit on every
+//! wait and its part in a drain.
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::{Service, service_fn},
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    forward,
+    io::{Activity, Watched},
+    proxy_protocol::{self, Outcome},
+    tls,
+    worker::{LocalExecutor, Worker},
+};
+use crate::{
+    body::Body,
+    clock::{self, Deadline},
+    drain::Phase,
+    metrics::Refusal,
+    net::canonical,
+    table::CertId,
+};
+
+/// Who is at the other end of a connection, and how they came.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// The peer, or what a trusted peer's PROXY header says.
+    pub(crate) address: IpAddr,
+    /// The same as a header value.
+    pub(crate) text: HeaderValue,
+    /// Whether its forwarded headers are believed.
+    pub(crate) trusted: bool,
+    /// The index of the entrypoint.
+    pub(crate) entrypoint: usize,
+    /// What TLS has told.
+    pub(crate) tls: Option<Tls>,
+    /// What the connection is doing.
+    pub(crate) activity: Arc<Activity>,
+}
+
+/// What a handshake has told.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    /// The server name, as hosts are written in the table.
+    pub(crate) name: Option<String>,
+    /// The certificate entry that was served; `None` for the default certificate.
+    pub(crate) cert: Option<CertId>,
+    /// For the access log.
+    pub(crate) version: Option<&'static str>,
+}
+
+/// Serves a connection in a task of its own.
+pub(crate) fn spawn(worker: &Rc<Worker>, entrypoint: usize, stream: TcpStream, peer: SocketAddr) {
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        let _hold = worker.hold(entrypoint);
+        serve(&worker, entrypoint, stream, peer).await;
+    });
+}
+
+async fn serve(worker: &Rc<Worker>, entrypoint: usize, stream: TcpStream, peer: SocketAddr) {
+    let limits = &worker.settings.limits;
+    let Some(entry) = worker.settings.entrypoints.get(entrypoint) else { return };
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut address = canonical(peer.ip());
+    let trusted = worker.settings.trusted.contains(address);
+    let mut stream = stream;
+    let mut before = Bytes::new();
+    let mut limit = limits.handshake;
+    if worker.settings.proxy_protocol && trusted {
+        let begun = clock::precise_ms();
+        match clock::limit(limit, read_proxy_header(&mut stream)).await {
+            Ok(Ok((source, rest))) => {
+                address = source.map_or(address, |s| canonical(s.ip()));
+                before = rest;
+            }
+            Ok(Err(why)) => {
+                worker.metrics.refuse(Refusal::Malformed);
+                tracing::debug!(%peer, why, "a PROXY header is refused");
+                return;
+            }
+            Err(_) => return worker.metrics.refuse(Refusal::HeadTimeout),
+        }
+        limit = limit.saturating_sub(Duration::from_millis(clock::precise_ms() - begun)).max(clock::TICK);
+    }
+    let Ok(text) = HeaderValue::try_from(address.to_string()) else { return };
+    // A PROXY header stands in for its sender: what the client behind it says of itself is not believed.
+    let trusted = worker.settings.trusted.contains(address);
+    let activity = Arc::new(Activity::default());
+    let mut client = Client { address, text, trusted, entrypoint, tls: None, activity: Arc::clone(&activity) };
+    if !entry.tls {
+        let io = Watched::new(stream, before, activity);
+        return http(worker, client, io, false).await;
+    }
+    let raw = Watched::new(stream, before, Arc::default());
+    match clock::limit(limit, TlsAcceptor::from(Arc::clone(&worker.server_tls)).accept(raw)).await {
+        Ok(Ok(stream)) => {
+            let session = stream.get_ref().1;
+            let name = session.server_name().map(tls::host_name);
+            let table = worker.table();
+            let cert = name.as_deref().and_then(|n| table.certs.lookup(n, tls::unix_now())).map(|c| c.id.clone());
+            let version = session.protocol_version().and_then(|v| v.as_str());
+            client.tls = Some(Tls { name, cert, version });
+            let is_http2 = session.alpn_protocol() == Some(b"h2");
+            let io = Watched::new(stream, Bytes::new(), activity);
+            http(worker, client, io, is_http2).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+        Err(_) => worker.metrics.refuse(Refusal::HeadTimeout),
+    }
+}
+
+/// Reads a PROXY header. A trusted peer may send one or not; what was read too far comes back.
+async fn read_proxy_header(stream: &mut TcpStream) -> Result<(Option<SocketAddr>, Bytes), &'static str> {
+    let mut read = BytesMut::with_capacity(256);
+    loop {
+        match proxy_protocol::parse(&read) {
+            Outcome::NeedMore => {}
+            Outcome::Absent => return Ok((None, read.freeze())),
+            Outcome::Parsed { source, length, .. } => return Ok((source, read.split_off(length).freeze())),
+            Outcome::Invalid(why) => return Err(why),
+        }
+        match stream.read_buf(&mut read).await {
+            Ok(0) | Err(_) => return Err("the connection ended within it"),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// What hyper calls for each request. Its future is stored in the connection, not boxed for each.
+fn requests(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static> + use<> {
+    let (worker, client) = (Rc::clone(worker), Rc::clone(client));
+    service_fn(move |request| {
+        let answer = forward::forward(Rc::clone(&worker), Rc::clone(&client), request);
+        async { Ok(answer.await) }
+    })
+}
+
+async fn http<S>(worker: &Rc<Worker>, client: Client, io: Watched<S>, is_http2: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let client = Rc::new(client);
+    if is_http2 {
+        return http2(worker, &client, io).await;
+    }
+    let head_bytes = worker.settings.limits.head_bytes;
+    let connection = http1::Builder::new()
+        .max_buf_size(head_bytes.max(8_192))
+        .serve_connection(TokioIo::new(io), requests(worker, &client))
+        .with_upgrades();
+    let mut connection = pin!(Some(connection));
+    let ended = watch(worker, &client, |cx, close| {
+        let Some(mut connection) = connection.as_mut().as_pin_mut() else { return Poll::Ready(Ok(())) };
+        if close {
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.poll(cx)
+    })
+    .await;
+    match ended {
+        // Prior knowledge: what was read goes to HTTP/2 from its first byte.
+        Some(Err(error)) if error.is_parse_version_h2() && client.tls.is_none() => {
+            let parts =
+                connection.get_mut().take().and_then(hyper::server::conn::http1::UpgradeableConnection::into_parts);
+            if let Some(parts) = parts {
+                let io = parts.io.into_inner().rewind(parts.read_buf);
+                http2(worker, &client, io).await;
+            }
+        }
+        Some(Err(error)) => note(worker, &error),
+        Some(Ok(())) | None => {}
+    }
+}
+
+async fn http2<S>(worker: &Rc<Worker>, client: &Rc<Client>, io: Watched<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    client.activity.is_http2();
+    let head_bytes = worker.settings.limits.head_bytes;
+    let connection = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(250)
+        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(256 * 1_024)
+        .initial_connection_window_size(1 << 20)
+        .max_send_buf_size(128 * 1_024)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .serve_connection(TokioIo::new(io), requests(worker, client));
+    let mut connection = pin!(connection);
+    let ended = watch(worker, client, |cx, close| {
+        if close {
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    });
+    if let Some(Err(error)) = ended.await {
+        note(worker, &error);
+    }
+}
+
+/// Polls a connection to its end, or until its time is up. `poll` gets true once when the connection is to close
+/// after what is in flight.
+async fn watch(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<hyper::Result<()>>,
+) -> Option<hyper::Result<()>> {
+    let limits = &worker.settings.limits;
+    // How often a connection looks at its limits: each look finds the real end.
+    let step = [limits.header, limits.keepalive, limits.body].into_iter().filter(|l| !l.is_zero()).min();
+    let step = step.unwrap_or_default();
+    let mut look = Deadline::after(step);
+    let mut look_at = 0;
+    let mut closing = false;
+    let mut expired = false;
+    std::future::poll_fn(|cx| {
+        let close = !closing && (worker.phase() >= Phase::Closing || expired);
+        closing |= close;
+        if let Poll::Ready(ended) = poll(cx, close) {
+            return Poll::Ready(Some(ended));
+        }
+        if worker.phase() >= Phase::Forced {
+            return Poll::Ready(None);
+        }
+        // Woken by the clock, or for the first time: everything else pays one comparison.
+        while look_at <= clock::now_ms() || worker.phase() > Phase::Serving {
+            let end = client.activity.expires_at(limits);
+            if end <= clock::now_ms() {
+                if client.activity.in_head() {
+                    worker.metrics.refuse(Refusal::HeadTimeout);
+                }
+                if expired || client.activity.in_head() {
+                    return Poll::Ready(None);
+                }
+                // An idle HTTP/2 connection gets its GOAWAY; a second look ends what is left.
+                expired = true;
+                cx.waker().wake_by_ref();
+            }
+            let step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
+            let next = end.max(clock::now_ms() + 1).min(clock::now_ms().saturating_add(step_ms.max(1)));
+            look_at = if step.is_zero() { u64::MAX } else { next };
+            look.set(look_at);
+            if look.poll(cx).is_pending() {
+                break;
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn note(worker: &Worker, error: &hyper::Error) {
+    if error.is_parse_too_large() {
+        worker.metrics.refuse(Refusal::HeadTooLarge);
+    } else if error.is_parse() {
+        worker.metrics.refuse(Refusal::Malformed);
+    }
+    tracing::debug!(%error, "a client connection ended");
+}

@@ -1,0 +1,286 @@
+//! The life of a request, in order. Nothing is parsed here, and no header is named here.
+//!
+//! admit → look up → middlewares → pick → check out → send → (next endpoint) → answer back through the middlewares.
+
+use std::{rc::Rc, sync::Arc};
+
+use http::{Request, Response, StatusCode, header};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use smallvec::SmallVec;
+
+use super::{
+    admit::{self, BodyKind, Facts},
+    connection::Client,
+    error::Error,
+    headers::{Outbound, clean_answer},
+    record::Record,
+    replay, respond, upgrade,
+    upstream::{
+        Connection, Pool, View,
+        http1::{AnswerBody, Asked, Http1},
+        http2::{Outgoing, Turn},
+        upload::{Framing, Upload},
+    },
+    worker::Worker,
+};
+use crate::{
+    balance::{Pick, PickInput, Read, Service},
+    body::Body,
+    clock,
+    drain::Phase,
+    metrics::Refusal,
+    middleware::Head,
+    table::{Action, Route},
+};
+
+/// Serves one request.
+pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request: Request<Incoming>) -> Response<Body> {
+    let upgrade = hyper::upgrade::on(&mut request);
+    let mut record = Record::new(&worker, &client, &request);
+    let http2 = request.version() == http::Version::HTTP_2;
+    let (mut head, body, facts) = match admit::admit(request, &client, &worker.settings.trusted) {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            worker.metrics.refuse(refused.kind);
+            tracing::debug!(client = %client.address, why = refused.why, "a request is refused");
+            return record.finish(respond::refused(refused.status, http2), None);
+        }
+    };
+    let table = worker.table();
+    if misdirected(&table, &client, &head, http2) {
+        worker.metrics.refuse(Refusal::Misdirected);
+        return record.finish(respond::refused(StatusCode::MISDIRECTED_REQUEST, true), None);
+    }
+    let Some(route) = table.lookup(client.entrypoint, &head.host, head.target.path()) else {
+        worker.metrics.refuse(Refusal::NoRoute);
+        return record.finish(respond::no_route(), None);
+    };
+    if let Some(port) = worker.settings.redirect_to_https.filter(|_| !head.secure && !route.acme) {
+        return record.finish(respond::to_https(&head, port), Some(route));
+    }
+    if let Action::Closed(_) = &route.action {
+        return record.finish(respond::closed(), Some(route));
+    }
+    let mut answer = match route.chain.request(&mut head).await {
+        Ok(()) => {
+            let exchange = Exchange { worker: &worker, client: &client, route, facts: &facts, head: &head };
+            let answer = exchange.run(body, upgrade, &mut record).await;
+            through(route, &head, answer, route.chain.len())
+        }
+        Err((answer, passed)) => through(route, &head, answer, passed + 1),
+    };
+    record.head(&head);
+    if worker.phase() > Phase::Serving && !http2 && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    }
+    record.finish(answer, Some(route))
+}
+
+/// The answer side of the middlewares that the request has passed.
+fn through(route: &Route, head: &Head, answer: Response<Body>, passed: usize) -> Response<Body> {
+    if route.chain.is_empty() || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return answer;
+    }
+    let (mut parts, body) = answer.into_parts();
+    route.chain.response(head, &mut parts, passed);
+    Response::from_parts(parts, body)
+}
+
+/// 421: over HTTP/2, a host that has a certificate of its own, other than the one this connection was opened with.
+fn misdirected(table: &crate::table::Table, client: &Client, head: &Head, http2: bool) -> bool {
+    let (true, Some(tls)) = (http2, &client.tls) else { return false };
+    let Some(name) = &tls.name else { return false };
+    if *name == head.host {
+        return false;
+    }
+    let own = table.certs.lookup(&head.host, super::tls::unix_now()).map(|cert| &cert.id);
+    own.is_some() && own != tls.cert.as_ref()
+}
+
+/// The part of a request's life that may be tried again.
+struct Exchange<'a> {
+    worker: &'a Rc<Worker>,
+    client: &'a Client,
+    route: &'a Route,
+    facts: &'a Facts,
+    head: &'a Head,
+}
+
+/// What is left of a request for another try.
+struct Left {
+    body: Option<Incoming>,
+    upload: Option<Upload>,
+    upgrade: Option<OnUpgrade>,
+}
+
+impl Exchange<'_> {
+    async fn run(&self, body: Incoming, upgrade: OnUpgrade, record: &mut Record) -> Response<Body> {
+        let Action::Forward(service) = &self.route.action else { return respond::closed() };
+        let view = self.worker.upstreams.of(service);
+        let read = self.route.sticky.as_ref().map_or(Read::Absent, |s| s.read(&self.head.headers, &view.set));
+        let body = (self.facts.body != BodyKind::None).then_some(body);
+        let mut left = Left { body, upload: None, upgrade: Some(upgrade) };
+        let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
+        let mut last = None;
+        let begun = clock::now_ms();
+        while let Some(pick) = self.pick(service, &view, read, &tried) {
+            let Some(pool) = view.pool(pick.index) else { break };
+            if last.is_some() {
+                record.retried();
+            }
+            record.endpoint(pool);
+            let error = match self.attempt(service, pool, &mut left).await {
+                Ok(answer) => return self.pinned(&view, pick, answer),
+                Err(error) => error,
+            };
+            record.failed(&error);
+            // Only what could not be reached is passed over; whatever was sent stays sent.
+            let spent = clock::now_ms().saturating_sub(begun) > self.patience_ms();
+            if !error.is_connect() || spent {
+                return respond::failed(&error);
+            }
+            tried.push(pick.index);
+            last = Some(error);
+        }
+        last.map_or_else(respond::no_server, |error| respond::failed(&error))
+    }
+
+    /// Blackholed endpoints cost the connect limit each: three of them are enough for one request.
+    fn patience_ms(&self) -> u64 {
+        let limit = u64::try_from(self.worker.settings.limits.connect.as_millis()).unwrap_or(u64::MAX);
+        if limit == 0 { u64::MAX } else { limit.saturating_mul(3) }
+    }
+
+    fn pick(&self, service: &Service, view: &View, read: Read, tried: &[usize]) -> Option<Pick> {
+        service.pick(&view.set, PickInput { read, client: self.head.client, now_ms: clock::now_ms(), tried })
+    }
+
+    /// One endpoint's turn: on an idle connection if there is one, on a fresh one if that turns out dead.
+    async fn attempt(&self, service: &Service, pool: &Rc<Pool>, left: &mut Left) -> Result<Response<Body>, Error> {
+        let upgrade = self.facts.upgrade.is_some();
+        while let Some(connection) = pool.idle(upgrade) {
+            match self.send(service, pool, connection, left).await {
+                Err(error) if replay::on_another_connection(&error, &self.head.method, left.is_whole(self.facts)) => {
+                    self.worker.metrics.retries.inc();
+                    if !replay::nothing_sent(&error) {
+                        break;
+                    }
+                }
+                other => return other,
+            }
+        }
+        let connection = pool.connect(upgrade).await?;
+        self.send(service, pool, connection, left).await
+    }
+
+    async fn send(
+        &self,
+        service: &Service,
+        pool: &Rc<Pool>,
+        connection: Connection,
+        left: &mut Left,
+    ) -> Result<Response<Body>, Error> {
+        let outbound = Outbound {
+            head: self.head,
+            facts: self.facts,
+            client: self.client,
+            settings: &self.worker.settings,
+            authority: if service.options.pass_host { None } else { pool.authority.as_ref() },
+            strip: self.route.sticky.as_ref().filter(|s| s.strip),
+        };
+        match connection {
+            Connection::Http1(connection) => self.send_http1(&outbound, pool, connection, left).await,
+            Connection::Http2(turn) => self.send_http2(&outbound, service, turn, left).await,
+        }
+    }
+
+    async fn send_http1(
+        &self,
+        outbound: &Outbound<'_>,
+        pool: &Rc<Pool>,
+        mut connection: Box<Http1>,
+        left: &mut Left,
+    ) -> Result<Response<Body>, Error> {
+        let limits = &self.worker.settings.limits;
+        outbound.write(connection.begin());
+        if let Some(body) = left.body.take() {
+            let framing = if self.facts.body == BodyKind::Chunked { Framing::Chunked } else { Framing::Length };
+            let gate = self.facts.expect.then_some(Pool::CONTINUE);
+            left.upload = Some(Upload::new(body, framing, gate, limits.body));
+        }
+        let asked = Asked {
+            head_request: self.head.method == http::Method::HEAD,
+            upgrade: self.facts.upgrade.is_some(),
+            response_limit: limits.response,
+            body_limit: limits.body,
+            head_bytes: limits.head_bytes,
+        };
+        let answer = connection.exchange(&asked, &mut left.upload, pool).await?;
+        let body = match answer.body {
+            AnswerBody::Body(body) => body,
+            AnswerBody::Switched(stream, said) => {
+                let client = left.upgrade.take().ok_or(Error::Malformed("it switches protocols twice"))?;
+                let hold = self.worker.hold(self.client.entrypoint);
+                upgrade::join(client, *stream, said, limits.tunnel, hold);
+                Body::Empty
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers;
+        Ok(response)
+    }
+
+    async fn send_http2(
+        &self,
+        outbound: &Outbound<'_>,
+        service: &Service,
+        turn: Turn,
+        left: &mut Left,
+    ) -> Result<Response<Body>, Error> {
+        let limits = &self.worker.settings.limits;
+        let body = left.body.take().or_else(|| left.upload.take().map(Upload::into_body));
+        let request = outbound
+            .request(service.options.scheme, Outgoing::new(body, limits.body))
+            .map_err(|_| Error::Malformed("the request can't be said in HTTP/2"))?;
+        match turn.send(request, limits.response, limits.body).await {
+            Ok(mut response) => {
+                clean_answer(response.headers_mut());
+                *response.version_mut() = http::Version::HTTP_11;
+                Ok(response)
+            }
+            Err((_, Some(unsent))) => {
+                left.body = unsent.into_body().into_incoming();
+                Err(Error::Closed { sent: false })
+            }
+            Err((error, None)) => Err(error),
+        }
+    }
+
+    /// Adds the sticky cookie where the session is new, has moved, or slides.
+    fn pinned(&self, view: &View, pick: Pick, mut answer: Response<Body>) -> Response<Body> {
+        let Some(sticky) = &self.route.sticky else { return answer };
+        if pick.issue || sticky.slide {
+            let cookie = view.set.segment(pick.index).and_then(|s| sticky.issue(&self.head.headers, &view.set, s));
+            if let Some(cookie) = cookie {
+                answer.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+        }
+        answer
+    }
+}
+
+impl Left {
+    /// Whether the request's body, if it has one, has not been asked from the client yet.
+    fn is_whole(&self, facts: &Facts) -> bool {
+        facts.body == BodyKind::None || self.body.is_some() || self.upload.as_ref().is_some_and(Upload::is_untouched)
+    }
+}
+
+/// The service of a route, if it has one.
+pub(crate) fn service_of(route: &Route) -> Option<&Arc<Service>> {
+    match &route.action {
+        Action::Forward(service) => Some(service),
+        Action::NoService(_) | Action::Closed(_) => None,
+    }
+}

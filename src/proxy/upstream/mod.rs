@@ -1,0 +1,212 @@
+//! Connections to endpoints: one set of pools for each worker, shared with nobody.
+//!
+//! [`Upstreams::of`] gives a worker's view of a service: its endpoint set with a [`Pool`] for each endpoint. A pool is
+//! a stack of idle HTTP/1 connections (the hottest is used first, the rest age out) and a list of HTTP/2 ones.
+//! Pools of endpoints that have left go with the view that held them.
+
+mod chunked;
+mod connect;
+pub(crate) mod http1;
+pub(crate) mod http2;
+mod stream;
+pub(crate) mod upload;
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use hashbrown::HashMap;
+use http::HeaderValue;
+
+pub(crate) use connect::ClientTls;
+use http1::Http1;
+use http2::{Http2, Turn};
+pub(crate) use stream::Stream;
+
+use super::error::Error;
+use crate::{
+    balance::{Endpoint, EndpointSet, Options, Scheme, Service},
+    clock,
+    metrics::Metrics,
+    settings::Limits,
+};
+
+/// At most so many idle connections are kept for each endpoint and worker.
+const MOST_IDLE: usize = 256;
+
+/// What every pool of a worker needs.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) limits: Limits,
+    pub(crate) tls: ClientTls,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// A worker's connections to all endpoints.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    views: RefCell<HashMap<u64, Rc<View>, foldhash::fast::RandomState>>,
+    context: Rc<Context>,
+}
+
+/// A worker's view of a service: the endpoint set as of a version, with a pool for each endpoint.
+#[derive(Debug)]
+pub(crate) struct View {
+    version: u64,
+    used_ms: std::cell::Cell<u64>,
+    service: Arc<Service>,
+    pub(crate) set: Arc<EndpointSet>,
+    pools: Box<[Rc<Pool>]>,
+}
+
+impl View {
+    /// The pool of the endpoint at an index of the set.
+    pub(crate) fn pool(&self, index: usize) -> Option<&Rc<Pool>> {
+        self.pools.get(index)
+    }
+}
+
+impl Upstreams {
+    pub(crate) fn new(context: Context) -> Self {
+        Self { views: RefCell::default(), context: Rc::new(context) }
+    }
+
+    /// The view of a service as it is now. One atomic load when nothing has changed.
+    pub(crate) fn of(&self, service: &Arc<Service>) -> Rc<View> {
+        let mut views = self.views.borrow_mut();
+        if let Some(view) = views.get(&service.id) {
+            if view.version == service.endpoints().version() {
+                view.used_ms.set(clock::now_ms());
+                return Rc::clone(view);
+            }
+        }
+        let view = self.view(service, views.get(&service.id));
+        views.insert(service.id, Rc::clone(&view));
+        view
+    }
+
+    fn view(&self, service: &Arc<Service>, before: Option<&Rc<View>>) -> Rc<View> {
+        let (version, set) = service.endpoints().snapshot();
+        let old: HashMap<u64, &Rc<Pool>> =
+            before.iter().flat_map(|v| v.pools.iter()).map(|p| (p.endpoint.live.id, p)).collect();
+        let pools = set.endpoints().iter().map(|endpoint| match old.get(&endpoint.live.id) {
+            Some(pool) => Rc::clone(pool),
+            None => Rc::new(Pool::new(Arc::clone(endpoint), service.options.clone(), Rc::clone(&self.context))),
+        });
+        let pools = pools.collect();
+        Rc::new(View { version, used_ms: clock::now_ms().into(), service: Arc::clone(service), set, pools })
+    }
+
+    /// Closes what has been idle for too long, and forgets services that nobody asks for any more. Once a second.
+    pub(crate) fn sweep(&self) {
+        let idle = self.context.limits.upstream_idle;
+        let idle_ms = if idle.is_zero() { u64::MAX } else { u64::try_from(idle.as_millis()).unwrap_or(u64::MAX) };
+        let now = clock::now_ms();
+        let mut views = self.views.borrow_mut();
+        views.retain(|_, view| view.used_ms.get().saturating_add(60_000) > now);
+        for view in views.values_mut() {
+            if view.version != view.service.endpoints().version() {
+                let service = Arc::clone(&view.service);
+                let used = view.used_ms.get();
+                *view = self.view(&service, Some(view));
+                view.used_ms.set(used);
+            }
+            for pool in &view.pools {
+                pool.sweep(idle_ms, now);
+            }
+        }
+    }
+}
+
+/// The connections to one endpoint.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) endpoint: Arc<Endpoint>,
+    options: Options,
+    /// The endpoint's address as a Host, for services that are not passed the client's.
+    pub(crate) authority: Option<HeaderValue>,
+    #[expect(clippy::vec_box, reason = "a connection keeps its box from request to request")]
+    idle: RefCell<Vec<Box<Http1>>>,
+    http2: RefCell<Vec<Http2>>,
+    context: Rc<Context>,
+}
+
+/// A connection to send a request on.
+#[derive(Debug)]
+pub(crate) enum Connection {
+    /// HTTP/1.1, all of it.
+    Http1(Box<Http1>),
+    /// HTTP/2, a stream of it.
+    Http2(Turn),
+}
+
+impl Pool {
+    fn new(endpoint: Arc<Endpoint>, options: Options, context: Rc<Context>) -> Self {
+        let authority = HeaderValue::try_from(endpoint.address.to_string()).ok();
+        Self { endpoint, options, authority, idle: RefCell::default(), http2: RefCell::default(), context }
+    }
+
+    /// An idle connection, if there is one that still stands; HTTP/1 only for a request that wants to switch protocols.
+    pub(crate) fn idle(&self, upgrade: bool) -> Option<Connection> {
+        loop {
+            let Some(mut connection) = self.idle.borrow_mut().pop() else { break };
+            if connection.is_usable() {
+                connection.reused = true;
+                return Some(Connection::Http1(connection));
+            }
+        }
+        if upgrade && self.options.scheme == Scheme::Https {
+            return None;
+        }
+        let http2 = self.http2.borrow();
+        http2.iter().find(|c| c.has_room()).map(|c| Connection::Http2(c.reserve()))
+    }
+
+    /// A fresh connection; over TLS, HTTP/1 only for a request that wants to switch protocols.
+    ///
+    /// # Errors
+    /// The endpoint is told to have failed when it can't be reached.
+    pub(crate) async fn connect(&self, upgrade: bool) -> Result<Connection, Error> {
+        let limit = self.context.limits.connect;
+        self.context.metrics.upstream_connects.inc();
+        let tls = if upgrade { &self.context.tls.http1 } else { &self.context.tls.any };
+        let connected = clock::limit(limit, connect::connect(&self.endpoint, &self.options, tls)).await;
+        let (stream, http2) = match connected.map_err(|_| Error::ConnectTimeout).flatten() {
+            Ok(connected) => connected,
+            Err(error) => {
+                self.context.metrics.upstream_connect_failures.inc();
+                if error.is_connect() {
+                    self.endpoint.live.failed(clock::precise_ms());
+                }
+                return Err(error);
+            }
+        };
+        self.endpoint.live.succeeded();
+        if !http2 {
+            return Ok(Connection::Http1(Box::new(Http1::new(stream))));
+        }
+        let greeting = clock::limit(limit, Http2::start(stream, self.context.limits.head_bytes)).await;
+        let connection = greeting.map_err(|_| Error::ConnectTimeout).flatten()?;
+        let turn = connection.reserve();
+        self.http2.borrow_mut().push(connection);
+        Ok(Connection::Http2(turn))
+    }
+
+    /// Takes an HTTP/1 connection back whose exchange is over.
+    pub(super) fn put(&self, mut connection: Box<Http1>) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < MOST_IDLE && !self.endpoint.live.is_retired() && connection.is_usable() {
+            connection.idle_since_ms = clock::now_ms();
+            idle.push(connection);
+        }
+    }
+
+    fn sweep(&self, idle_ms: u64, now: u64) {
+        // The stack's bottom is the longest idle.
+        let mut idle = self.idle.borrow_mut();
+        let spent = idle.iter().take_while(|c| c.idle_since_ms.saturating_add(idle_ms) < now).count();
+        drop(idle.drain(..spent));
+        self.http2.borrow_mut().retain(|c| !c.is_spent(idle_ms));
+    }
+
+    /// The longest wait for a 100 before a body is sent without it.
+    pub(crate) const CONTINUE: Duration = Duration::from_secs(1);
+}
