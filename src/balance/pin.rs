@@ -181,7 +181,7 @@ mod tests {
         fn parse_never_panics_and_gives_back_what_went_in(value in proptest::collection::vec(any::<u8>(), 0..600)) {
             if let Some(segments) = parse(&value) {
                 let parts: Vec<&[u8]> = segments.iter().map(|s| &s[..]).collect();
-                prop_assert_eq!(parts.join(&b'.'), value);
+                prop_assert_eq!(&parts.join(&b'.'), &value);
             }
         }
     }
