@@ -54,10 +54,11 @@ impl Clients {
     pub(super) fn remember(&self, client: IpAddr, endpoint: u64, now_ms: u64) {
         let Some(shard) = self.shard(client) else { return };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if shard.len() >= MOST_CLIENTS / SHARDS && !shard.contains_key(&client) {
-            if let Some(idlest) = shard.iter().min_by_key(|(_, r)| r.seen_ms).map(|(ip, _)| *ip) {
-                shard.remove(&idlest);
-            }
+        if shard.len() >= MOST_CLIENTS / SHARDS
+            && !shard.contains_key(&client)
+            && let Some(idlest) = shard.iter().min_by_key(|(_, r)| r.seen_ms).map(|(ip, _)| *ip)
+        {
+            shard.remove(&idlest);
         }
         shard.insert(client, Remembered { endpoint, seen_ms: now_ms });
     }

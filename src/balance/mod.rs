@@ -158,10 +158,10 @@ impl Service {
         let usable = |index: usize| {
             set.get(index).is_some_and(|e| !e.live.is_aside(input.now_ms)) && !input.tried.contains(&index)
         };
-        if let Read::Pin(pinned) = input.read {
-            if usable(pinned.index) {
-                return Some(Pick { index: pinned.index, issue: !pinned.current });
-            }
+        if let Read::Pin(pinned) = input.read
+            && usable(pinned.index)
+        {
+            return Some(Pick { index: pinned.index, issue: !pinned.current });
         }
         let takers = set.takers();
         let index = match self.options.policy {
@@ -169,10 +169,12 @@ impl Service {
             Policy::ClientIp(timeout_ms) => self.by_client(set, takers, &usable, input, timeout_ms),
         };
         // With everything in the set aside, nothing is: the pinned endpoint first.
-        if let (Read::Pin(pinned), Some(index)) = (input.read, index) {
-            if !usable(index) && set.get(pinned.index).is_some() && !input.tried.contains(&pinned.index) {
-                return Some(Pick { index: pinned.index, issue: !pinned.current });
-            }
+        if let (Read::Pin(pinned), Some(index)) = (input.read, index)
+            && !usable(index)
+            && set.get(pinned.index).is_some()
+            && !input.tried.contains(&pinned.index)
+        {
+            return Some(Pick { index: pinned.index, issue: !pinned.current });
         }
         index.map(|index| Pick { index, issue: true })
     }

@@ -25,7 +25,7 @@ mod tests {
         let counts: Vec<AtomicU64> = (0..15).map(|_| AtomicU64::new(0)).collect();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..1500).for_each(|_| drop(counts[cursor.next(15)].fetch_add(1, Ordering::Relaxed))));
+                scope.spawn(|| (0..1500).for_each(|_| _ = counts[cursor.next(15)].fetch_add(1, Ordering::Relaxed)));
             }
         });
         assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 400));

@@ -62,7 +62,7 @@ impl EndpointSet {
         before: Option<&(Keys, Arc<EndpointSet>)>,
     ) -> Self {
         // One order for all replicas and restarts, whatever the order of slices.
-        candidates.sort_by(|a, b| (a.address, !a.ready).cmp(&(b.address, !b.ready)));
+        candidates.sort_by_key(|a| (a.address, !a.ready));
         candidates.dedup_by_key(|c| c.address);
         let mut seen = std::collections::HashMap::new();
         candidates.sort_by_key(|c| !c.ready);

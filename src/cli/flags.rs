@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, thread, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use crate::{
@@ -51,8 +51,8 @@ pub(super) struct ClaimArgs {
           action = clap::ArgAction::Set)]
     allow_cross_namespace: bool,
     /// One more entrypoint: NAME=ADDR, or NAME=ADDR,tls for one that speaks TLS (repeatable)
-    #[arg(long, value_name = "NAME=ADDR[,tls]", env = "HEADGATE_ENTRYPOINT", value_delimiter = ';')]
-    entrypoint: Vec<String>,
+    #[arg(long, value_name = "NAME=ADDR[,tls]", env = "HEADGATE_ENTRYPOINT", value_delimiter = ';', value_parser = entrypoint)]
+    entrypoint: Vec<Entrypoint>,
 }
 
 impl ClaimArgs {
@@ -83,23 +83,29 @@ impl ClaimArgs {
             Entrypoint { name: "web".into(), address: http, tls: false },
             Entrypoint { name: "websecure".into(), address: https, tls: true },
         ];
-        for text in &self.entrypoint {
-            let wrong =
-                || format!("--entrypoint {text}: write NAME=ADDR, such as internal=127.0.0.1:8090, or NAME=ADDR,tls");
-            let (name, address) = text.split_once('=').with_context(wrong)?;
-            let (address, tls) = match address.split_once(',') {
-                None => (address, false),
-                Some((address, "tls")) => (address, true),
-                Some(_) => bail!(wrong()),
-            };
-            let address = address.parse().with_context(wrong)?;
-            if all.iter().any(|e| e.name == name) || name.is_empty() || all.len() == 32 {
-                bail!("--entrypoint {text}: the name is taken or empty, or there are more than 32");
+        for entry in &self.entrypoint {
+            if all.iter().any(|e| e.name == entry.name) || all.len() == 32 {
+                bail!("--entrypoint {}: the name is taken, or there are more than 32", entry.name);
             }
-            all.push(Entrypoint { name: name.to_owned(), address, tls });
+            all.push(entry.clone());
         }
         Ok(all)
     }
+}
+
+fn entrypoint(text: &str) -> Result<Entrypoint, String> {
+    let wrong = || "write NAME=ADDR, such as internal=127.0.0.1:8090, or NAME=ADDR,tls".to_owned();
+    let (name, address) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
+    let (address, tls) = match address.split_once(',') {
+        None => (address, false),
+        Some((address, "tls")) => (address, true),
+        Some(_) => return Err(wrong()),
+    };
+    Ok(Entrypoint { name: name.to_owned(), address: address.parse().map_err(|_| wrong())?, tls })
+}
+
+fn cidr(text: &str) -> Result<String, String> {
+    CidrSet::parse([text]).map(|_| text.to_owned())
 }
 
 /// `--access-log`
@@ -159,7 +165,7 @@ pub(super) struct RunArgs {
           require_equals = true)]
     redirect_to_https: Option<u16>,
     /// Peers (addresses or CIDRs) whose forwarded headers and PROXY headers are believed
-    #[arg(long, value_name = "CIDR", env = "HEADGATE_TRUSTED_IPS", value_delimiter = ',')]
+    #[arg(long, value_name = "CIDR", env = "HEADGATE_TRUSTED_IPS", value_delimiter = ',', value_parser = cidr)]
     trusted_ips: Vec<String>,
     /// Accept the PROXY protocol, v1 and v2, from --trusted-ips
     #[arg(long, env = "HEADGATE_PROXY_PROTOCOL", requires = "trusted_ips")]

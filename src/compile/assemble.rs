@@ -78,7 +78,7 @@ pub(super) fn hosts(
         let of_host = |fragment: &'_ Fragment| -> Vec<HostRule> {
             fragment.rules.iter().filter(|r| r.host == *host).cloned().collect()
         };
-        let rules: Vec<(&Key, &Fragment, HostRule)> =
+        let rules: Vec<Entry<'_>> =
             members.into_iter().flat_map(|(k, f)| of_host(f).into_iter().map(move |r| (k, f, r))).collect();
         let found = conflicts(&rules);
         if found.is_empty() {
@@ -91,9 +91,12 @@ pub(super) fn hosts(
     }
 }
 
+/// A rule of a host, with the Ingress it is of.
+type Entry<'a> = (&'a Key, &'a Fragment, HostRule);
+
 /// Equal claims: the older has won; the younger is told.
-fn conflicts(rules: &[(&Key, &Fragment, HostRule)]) -> Vec<Diagnostic> {
-    let mut claims: HashMap<(u8, &str, i64), Vec<&(&Key, &Fragment, HostRule)>> = HashMap::new();
+fn conflicts(rules: &[Entry<'_>]) -> Vec<Diagnostic> {
+    let mut claims: HashMap<(u8, &str, i64), Vec<&Entry<'_>>> = HashMap::new();
     let mut found = Vec::new();
     for entry in rules {
         let (key, fragment, rule) = entry;

@@ -84,10 +84,10 @@ impl Resolver<'_> {
             let all = self.view.middlewares().map(|m| m.meta.key());
             found = all.filter(|key| normalised(&format!("{}-{}", key.namespace, key.name)) == wanted).collect();
         }
-        if found.len() > 1 {
-            if let Some(own) = found.iter().find(|key| key.namespace == self.ingress.namespace) {
-                found = vec![own.clone()];
-            }
+        if found.len() > 1
+            && let Some(own) = found.iter().find(|key| key.namespace == self.ingress.namespace)
+        {
+            found = vec![own.clone()];
         }
         let key = match found.as_slice() {
             [key] => key.clone(),

@@ -343,11 +343,9 @@ impl Compiler {
                     e.users = e.users.saturating_sub(1);
                     e.users == 0
                 });
-                if unused {
-                    if let Some(entry) = self.services.by_key.remove(service) {
-                        let set = entry.set.map(|(_, set)| set);
-                        set.iter().flat_map(|s| s.endpoints()).for_each(|e| e.live.retire());
-                    }
+                if unused && let Some(entry) = self.services.by_key.remove(service) {
+                    let set = entry.set.map(|(_, set)| set);
+                    set.iter().flat_map(|s| s.endpoints()).for_each(|e| e.live.retire());
                 }
             }
         }

@@ -137,6 +137,15 @@ fn entrypoints(
     Entrypoints(mask)
 }
 
+/// Where a route stands.
+struct Place<'a> {
+    host: &'a Arc<str>,
+    path: &'a Arc<str>,
+    field: &'a str,
+    acme: bool,
+    closed: Option<String>,
+}
+
 impl Common<'_> {
     fn rules(&self, fragment: &mut Fragment, services: &mut Services) {
         let spec = &self.ingress.spec;
@@ -150,7 +159,11 @@ impl Common<'_> {
                 let Some((matcher, shown)) = self.matcher(path, &field, fragment) else { continue };
                 let priority = self.options.priority.unwrap_or(0).clamp(Rule::LAST + 1, i64::MAX);
                 let acme = matches!(&matcher, Matcher::Exact(p) if p.starts_with("/.well-known/acme-challenge/"));
-                let route = self.route(&host, &shown, &path.backend, acme, &field, fragment, services);
+                let exact_type = matches!(path.path_type.as_deref(), Some("Exact" | "Prefix"));
+                let unsure = !exact_type && self.options.path_matcher == PathMatcher::Invalid;
+                let closed = unsure.then(|| "its router.pathmatcher is invalid".to_owned());
+                let place = Place { host: &host, path: &shown, field: &field, acme, closed };
+                let route = self.route(place, &path.backend, fragment, services);
                 let rule = Rule { priority, matcher, route };
                 fragment.rules.push(HostRule { host: Arc::clone(&host), field, rule });
             }
@@ -160,8 +173,9 @@ impl Common<'_> {
                 hosts.insert("".into());
             }
             for host in hosts {
-                let route =
-                    self.route(&host, &Arc::from("/"), backend, false, "spec.defaultBackend", fragment, services);
+                let path = Arc::from("/");
+                let place = Place { host: &host, path: &path, field: "spec.defaultBackend", acme: false, closed: None };
+                let route = self.route(place, backend, fragment, services);
                 let rule = Rule { priority: Rule::LAST, matcher: Matcher::prefix("/"), route };
                 fragment.rules.push(HostRule { host, field: "spec.defaultBackend".into(), rule });
             }
@@ -229,21 +243,18 @@ impl Common<'_> {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "each is a different thing that only this step brings together")]
     fn route(
         &self,
-        host: &Arc<str>,
-        path: &Arc<str>,
+        place: Place<'_>,
         backend: &Backend,
-        acme: bool,
-        field: &str,
         fragment: &mut Fragment,
         services: &mut Services,
     ) -> Arc<Route> {
+        let Place { host, path, field, acme, closed } = place;
         let backend_field = if field == "spec.defaultBackend" { field.to_owned() } else { format!("{field}.backend") };
         let mut refs: Vec<(Arc<str>, &str)> =
             self.options.middlewares.iter().map(|m| (Arc::clone(m), "router.middlewares")).collect();
-        let mut closed = self.options.closed.clone();
+        let mut closed = closed.or_else(|| self.options.closed.clone());
         if let Some(options) = &self.options.tls_options {
             closed.get_or_insert_with(|| self.unsupported("router.tls.options", options, fragment));
         }

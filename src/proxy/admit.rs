@@ -116,8 +116,8 @@ pub(crate) fn admit(
     if parts.method == Method::CONNECT {
         return Err(Refused { status: StatusCode::NOT_IMPLEMENTED, why: "CONNECT", kind: Refusal::Method });
     }
-    if client.activity.take_fragment() {
-        return Err(malformed("the request target has a fragment"));
+    if let Some(why) = client.activity.take_suspicion() {
+        return Err(malformed(why));
     }
     let found = look(&parts.headers, client.trusted);
     let mut facts = Facts { http2, ..Facts::default() };
@@ -232,6 +232,10 @@ fn host(
     }
     let header = headers.get(header::HOST);
     if let Some(authority) = authority {
+        if version == Version::HTTP_11 && header.is_none() {
+            // RFC 9112 §3.2: also beside an absolute target.
+            return Err(malformed("no Host"));
+        }
         if authority.as_str().contains('@') {
             return Err(malformed("an authority with user information"));
         }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     balance::{Scheme, Sticky},
-    middleware::Head,
+    middleware::{Head, headers::FORWARDED},
     settings::Settings,
 };
 
@@ -164,7 +164,7 @@ impl Outbound<'_> {
                 _ => {}
             }
             // Emptied by a middleware: not to be sent at all.
-            if value.is_empty() && name.as_str().starts_with("x-") {
+            if value.is_empty() && FORWARDED.contains(name) {
                 continue;
             }
             each(name, value.as_bytes());

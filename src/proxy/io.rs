@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{clock, settings::Limits};
@@ -21,6 +22,10 @@ use crate::{clock, settings::Limits};
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
+
+const NONE: u8 = 0;
+const FRAGMENT: u8 = 1;
+const LENGTHS: u8 = 2;
 
 /// What a connection is doing, and since when. Shared between hyper's IO (which must be `Send`) and the connection's
 /// task on the same thread, hence the atomics; none of them is contended.
@@ -30,10 +35,8 @@ pub(crate) struct Activity {
     since_ms: AtomicU64,
     /// When a write first found the client not reading; 0 while it reads.
     stalled_ms: AtomicU64,
-    /// A request line had a `#` in it.
-    fragment: AtomicBool,
-    /// Whether the first line of the present head is over.
-    line_over: AtomicBool,
+    /// What the present head's raw bytes show and hyper doesn't tell.
+    suspicion: AtomicU8,
     http2: AtomicBool,
     streams: AtomicU64,
 }
@@ -45,8 +48,7 @@ impl Default for Activity {
             phase: AtomicU8::new(HEAD),
             since_ms: AtomicU64::new(clock::now_ms()),
             stalled_ms: AtomicU64::new(0),
-            fragment: AtomicBool::new(false),
-            line_over: AtomicBool::new(false),
+            suspicion: AtomicU8::new(NONE),
             http2: AtomicBool::new(false),
             streams: AtomicU64::new(0),
         }
@@ -71,14 +73,23 @@ impl Activity {
         let left = self.streams.load(Ordering::Relaxed).saturating_sub(1);
         self.streams.store(left, Ordering::Relaxed);
         if left == 0 {
-            self.line_over.store(false, Ordering::Relaxed);
             self.enter(IDLE);
         }
     }
 
-    /// Whether the present request's line had a `#`; asked once for each request.
-    pub(crate) fn take_fragment(&self) -> bool {
-        self.fragment.load(Ordering::Relaxed) && self.fragment.swap(false, Ordering::Relaxed)
+    /// What is wrong with the present head although hyper has taken it; asked once for each request.
+    pub(crate) fn take_suspicion(&self) -> Option<&'static str> {
+        match self.suspicion.load(Ordering::Relaxed) {
+            NONE => None,
+            found => {
+                self.suspicion.store(NONE, Ordering::Relaxed);
+                Some(if found == FRAGMENT {
+                    "the request target has a fragment"
+                } else {
+                    "several Content-Length headers"
+                })
+            }
+        }
     }
 
     /// When the connection has to be closed if nothing more happens, in milliseconds of the thread's clock.
@@ -112,23 +123,16 @@ impl Activity {
         self.since_ms.store(clock::now_ms(), Ordering::Relaxed);
     }
 
-    fn on_read(&self, bytes: &[u8]) {
-        if bytes.is_empty() || self.http2.load(Ordering::Relaxed) {
-            return;
-        }
+    /// Notes a read; true while it is of a head, and whether that head begins with it.
+    fn on_read(&self) -> (bool, bool) {
         match self.phase.load(Ordering::Relaxed) {
-            IDLE => self.enter(HEAD),
-            HEAD => {}
-            _ => return,
-        }
-        if !self.line_over.load(Ordering::Relaxed) {
-            // hyper drops a fragment without a word, so the request line is looked at as it passes.
-            let end = memchr::memchr(b'\n', bytes);
-            let line = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
-            if memchr::memchr(b'#', line).is_some() {
-                self.fragment.store(true, Ordering::Relaxed);
+            _ if self.http2.load(Ordering::Relaxed) => (false, false),
+            IDLE => {
+                self.enter(HEAD);
+                (true, true)
             }
-            self.line_over.store(end.is_some(), Ordering::Relaxed);
+            HEAD => (true, false),
+            _ => (false, false),
         }
     }
 
@@ -149,11 +153,12 @@ pub(crate) struct Watched<S> {
     inner: S,
     before: Bytes,
     activity: Arc<Activity>,
+    scan: Scan,
 }
 
 impl<S> Watched<S> {
     pub(crate) fn new(inner: S, before: Bytes, activity: Arc<Activity>) -> Self {
-        Self { inner, before, activity }
+        Self { inner, before, activity, scan: Scan::default() }
     }
 
     /// Gives bytes back that were read too far.
@@ -164,6 +169,56 @@ impl<S> Watched<S> {
             self.before = [read, std::mem::take(&mut self.before)].concat().into();
         }
         self
+    }
+}
+
+/// Reads a head's lines as they pass, for the two faults that hyper mends without a word: it cuts a fragment off the
+/// target, and makes one of two Content-Lengths that agree. Only the first head of a pipeline is seen; in those behind
+/// it either fault has one reading, and what is forwarded is written anew.
+#[derive(Debug, Default)]
+struct Scan {
+    /// Lines that have ended.
+    lines: usize,
+    lengths: usize,
+    over: bool,
+    /// The start of a line that the next read goes on with.
+    begun: SmallVec<[u8; 16]>,
+    fragment: bool,
+}
+
+const LENGTH: &[u8] = b"content-length:";
+
+impl Scan {
+    fn look(&mut self, bytes: &[u8]) -> Option<u8> {
+        let mut rest = bytes;
+        while !self.over && !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest);
+            let line = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+            if self.lines == 0 {
+                self.fragment |= memchr::memchr(b'#', line).is_some();
+            }
+            let room = LENGTH.len().saturating_sub(self.begun.len());
+            let whole = self.begun.is_empty();
+            if !whole || end.is_none() {
+                self.begun.extend_from_slice(line.get(..room.min(line.len())).unwrap_or_default());
+            }
+            let Some(end) = end else { break };
+            let start = if whole { line } else { &self.begun };
+            if start.first().is_some_and(|b| b | 0x20 == b'c')
+                && start.get(..LENGTH.len()).is_some_and(|s| s.eq_ignore_ascii_case(LENGTH))
+            {
+                self.lengths += 1;
+            }
+            self.over = self.lines > 0 && matches!(start, b"" | b"\r");
+            self.lines += 1;
+            self.begun.clear();
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+        match (self.fragment, self.lengths) {
+            (true, _) => Some(FRAGMENT),
+            (false, 2..) => Some(LENGTHS),
+            _ => None,
+        }
     }
 }
 
@@ -178,7 +233,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             buffer.put_slice(this.before.get(..take).unwrap_or_default());
             this.before.advance(take);
         }
-        this.activity.on_read(buffer.filled().get(start..).unwrap_or_default());
+        let read = buffer.filled().get(start..).unwrap_or_default();
+        if let (true, begins) = if read.is_empty() { (false, false) } else { this.activity.on_read() } {
+            if begins {
+                this.scan = Scan::default();
+            }
+            if let Some(found) = this.scan.look(read) {
+                this.activity.suspicion.store(found, Ordering::Relaxed);
+            }
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -212,5 +275,32 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(head: &[u8], step: usize) -> Option<u8> {
+        let mut scan = Scan::default();
+        head.chunks(step).filter_map(|bytes| scan.look(bytes)).last()
+    }
+
+    #[test]
+    fn faults_are_seen_in_any_pieces() {
+        for (head, found) in [
+            (&b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n"[..], Some(FRAGMENT)),
+            (b"GET /a HTTP/1.1\r\nX: #\r\n\r\n", None),
+            (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nHost: a\r\nCONTENT-length: 1\r\n\r\nx", Some(LENGTHS)),
+            (b"POST / HTTP/1.1\nContent-Length:1\nContent-Length:1\n\n", Some(LENGTHS)),
+            (b"POST / HTTP/1.1\r\nContent-Length: 40\r\n\r\nContent-Length: 1\r\nContent-Length: 1\r\n", None),
+            (b"POST / HTTP/1.1\r\nContent-Lengths: 1\r\nContent-Length: 1\r\n\r\n", None),
+            (b"\r\nPOST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", Some(LENGTHS)),
+        ] {
+            for step in 1..=head.len() {
+                assert_eq!(look(head, step), found, "{:?} by {step}", String::from_utf8_lossy(head));
+            }
+        }
     }
 }

@@ -36,6 +36,18 @@ pub(crate) struct Common {
     pub(crate) drain: Watch,
 }
 
+/// The table, held by one worker: its requests count on an `Rc` of their own, so that no count is shared between cores.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<Table>);
+
+impl std::ops::Deref for Held {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.0
+    }
+}
+
 /// One worker's own.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -45,7 +57,7 @@ pub(crate) struct Worker {
     pub(crate) access_log: AccessLog,
     pub(crate) upstreams: Upstreams,
     pub(crate) server_tls: Arc<ServerConfig>,
-    table: RefCell<(Reader<Table>, Rc<Arc<Table>>)>,
+    table: RefCell<(Reader<Table>, Rc<Held>)>,
     entrypoints: Vec<(Arc<str>, Arc<EntrypointMetrics>)>,
     phase: Cell<Phase>,
     open: Cell<usize>,
@@ -54,7 +66,7 @@ pub(crate) struct Worker {
 impl Worker {
     fn new(common: &Common) -> Self {
         let mut reader = Reader::new(Arc::clone(&common.table));
-        let table = Rc::new(Arc::clone(reader.look().0));
+        let table = Rc::new(Held(Arc::clone(reader.look().0)));
         let upstreams = Upstreams::new(upstream::Context {
             limits: common.settings.limits,
             tls: common.client_tls.clone(),
@@ -81,11 +93,11 @@ impl Worker {
 
     /// The table as it is now, to be used for one request from its start to its end. One atomic load, and a count
     /// that no other core touches.
-    pub(crate) fn table(&self) -> Rc<Arc<Table>> {
+    pub(crate) fn table(&self) -> Rc<Held> {
         let (reader, view) = &mut *self.table.borrow_mut();
         let (table, changed) = reader.look();
         if changed {
-            *view = Rc::new(Arc::clone(table));
+            *view = Rc::new(Held(Arc::clone(table)));
         }
         Rc::clone(view)
     }

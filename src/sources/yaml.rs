@@ -56,7 +56,7 @@ impl Parsed {
 }
 
 /// Reads one document. An error means that its text is no YAML (nor JSON), and says where.
-pub fn parse(document: &Document<'_>, file: &Arc<Path>) -> Result<Parsed, Diagnostic> {
+pub fn parse(document: &Document<'_>, file: &Arc<Path>) -> Result<Parsed, Box<Diagnostic>> {
     let place = |line: u32| Some(Origin { file: Arc::clone(file), line });
     let json = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
     match syntax::read(document.text, json) {
@@ -65,7 +65,7 @@ pub fn parse(document: &Document<'_>, file: &Arc<Path>) -> Result<Parsed, Diagno
             let language = if json { "JSON" } else { "YAML" };
             let message = format!("this is not {language}: {}", fault.message);
             let error = Diagnostic::error(file_subject(file), "", "NotYaml", message).at(place(line));
-            Err(error.help("until this is mended, the file's last good objects stay in use, all of them"))
+            Err(Box::new(error.help("until this is mended, the file's last good objects stay in use, all of them")))
         }
         Ok(nodes) => Ok(object::objects(nodes, document, file)),
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::{
-    Backend, Cert, Headgate, Ingress, Manifests, Middleware, Pods, Secret, Service, Slice,
+    Backend, Cert, Headgate, Ingress, Manifests, Middleware, Pods, Secret,
     manifests::{app, service_of, service_of_pods},
 };
 
@@ -88,23 +88,6 @@ fn metrics_follow_the_text_format() {
         }
     }
     assert!(typed.contains("headgate_requests_total") || typed.contains("headgate_requests"), "{typed:?}");
-}
-
-#[test]
-fn the_series_of_what_is_gone_go_too() {
-    let (first, second) = (Backend::named("first"), Backend::named("second"));
-    let manifests = app("app.test", &first);
-    let gate = Headgate::start(&manifests);
-    gate.until("app.test", "/", "is counted", |_| {
-        samples(&gate, "headgate_requests_total").iter().any(|(l, _)| l.contains(r#"pod="first""#))
-    });
-    let slice = Slice::new("app", "0", second.addr.port()).endpoint(&second);
-    let objects = [Value::from(Service::new("app")), slice.into(), Ingress::simple("app.test", "app").into()];
-    manifests.put("main", objects);
-    gate.until("app.test", "/", "the new pod answers", |a| a.text() == "second");
-    crate::support::eventually("the old pod's series are gone", || {
-        samples(&gate, "headgate_requests_total").iter().all(|(l, _)| !l.contains(r#"pod="first""#))
-    });
 }
 
 #[test]

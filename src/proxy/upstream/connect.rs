@@ -1,10 +1,13 @@
 //! Connecting to an endpoint: TCP, then TLS where the service speaks it.
 
-use std::{io, sync::Arc};
+use std::{io, net::IpAddr, sync::Arc};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::CryptoProvider,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
@@ -22,11 +25,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::Connect`] or [`Error::Tls`]. The caller sets the limit.
-pub(super) async fn connect(
-    endpoint: &Endpoint,
-    options: &Options,
-    tls: &Arc<ClientConfig>,
-) -> Result<(Stream, bool), Error> {
+pub(super) async fn connect(endpoint: &Endpoint, options: &Options, tls: &Tls) -> Result<(Stream, bool), Error> {
     let tcp = TcpStream::connect(endpoint.address).await.map_err(Error::Connect)?;
     // Without it, a small request behind another waits for the endpoint's delayed acknowledgement.
     tcp.set_nodelay(true).map_err(Error::Connect)?;
@@ -37,7 +36,8 @@ pub(super) async fn connect(
         Ok(name) => name.to_owned(),
         Err(_) => ServerName::from(endpoint.address.ip()),
     };
-    let stream = TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await.map_err(Error::Tls)?;
+    let stream = TlsConnector::from(tls.for_address(endpoint.address.ip())).connect(name, tcp).await;
+    let stream = stream.map_err(Error::Tls)?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok((Stream::Tls(Box::new(stream)), http2))
 }
@@ -46,25 +46,55 @@ pub(super) async fn connect(
 #[derive(Clone, Debug)]
 pub(crate) struct ClientTls {
     /// HTTP/2 or HTTP/1.1, as the endpoint likes.
-    pub(super) any: Arc<ClientConfig>,
+    pub(super) any: Tls,
     /// HTTP/1.1, for requests that want to switch protocols.
-    pub(super) http1: Arc<ClientConfig>,
+    pub(super) http1: Tls,
 }
 
 impl ClientTls {
     /// # Errors
     /// When `--upstream-ca-file` can't be read, with what is wrong with it.
     pub(crate) fn new(settings: &UpstreamTls) -> io::Result<Self> {
-        let mut config = client_config(settings)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let http1 = Arc::new(config.clone());
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { any: Arc::new(config), http1 })
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let webpki = if settings.insecure_skip_verify { None } else { verifier(settings, &provider)? };
+        let config = |protocols: &[&[u8]]| -> io::Result<Tls> {
+            let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_safe_default_protocol_versions()
+                .map_err(|e| io::Error::other(e.to_string()))?
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth();
+            config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+            let verify = Verifier {
+                webpki: webpki.clone(),
+                any: settings.insecure_skip_verify,
+                address: None,
+                provider: Arc::clone(&provider),
+            };
+            Ok(Tls { config, verifier: verify })
+        };
+        Ok(Self { any: config(&[b"h2", b"http/1.1"])?, http1: config(&[b"http/1.1"])? })
     }
 }
 
-fn client_config(settings: &UpstreamTls) -> io::Result<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+/// The settings of a kind of connection.
+#[derive(Clone, Debug)]
+pub(super) struct Tls {
+    config: ClientConfig,
+    verifier: Verifier,
+}
+
+impl Tls {
+    /// The settings for an endpoint at this address. Made for each handshake, which costs a thousand times more.
+    fn for_address(&self, address: IpAddr) -> Arc<ClientConfig> {
+        let mut config = self.config.clone();
+        let verifier = Verifier { address: Some(address), ..self.verifier.clone() };
+        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        Arc::new(config)
+    }
+}
+
+/// Roots of the system, and `--upstream-ca-file`. `None` where there are none at all: then nobody is believed.
+fn verifier(settings: &UpstreamTls, provider: &Arc<CryptoProvider>) -> io::Result<Option<Arc<WebPkiServerVerifier>>> {
     let mut roots = RootCertStore::empty();
     // A container without a certificate store has none; then only the CA file counts.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -76,33 +106,45 @@ fn client_config(settings: &UpstreamTls) -> io::Result<ClientConfig> {
             return Err(wrong("it holds no PEM certificate".into()));
         }
     }
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| io::Error::other(e.to_string()))?;
-    let mut config = if settings.insecure_skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))).with_no_client_auth()
-    } else {
-        builder.with_root_certificates(roots).with_no_client_auth()
-    };
-    // Sessions are resumed within one config only: both know the same endpoints.
-    config.enable_early_data = false;
-    Ok(config)
+    if roots.is_empty() {
+        return Ok(None);
+    }
+    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
+    built.map(Some).map_err(|e| io::Error::other(e.to_string()))
 }
 
-/// `--upstream-insecure-skip-verify`: whoever answers is believed.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+/// Believes a certificate for the service's name (`service.namespace.svc`, or the external name), or for the
+/// endpoint's address, which is what Traefik asks for.
+#[derive(Clone, Debug)]
+struct Verifier {
+    webpki: Option<Arc<WebPkiServerVerifier>>,
+    /// `--upstream-insecure-skip-verify`: whoever answers is believed.
+    any: bool,
+    address: Option<IpAddr>,
+    provider: Arc<CryptoProvider>,
+}
 
-impl ServerCertVerifier for AnyCertificate {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
-        _leaf: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        if self.any {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let webpki = self.webpki.as_ref().ok_or(rustls::Error::General("there are no trusted roots".into()))?;
+        let by_name = webpki.verify_server_cert(leaf, intermediates, name, ocsp, now);
+        match (&by_name, self.address) {
+            (Err(rustls::Error::InvalidCertificate(_)), Some(address)) => {
+                let by_address = webpki.verify_server_cert(leaf, intermediates, &address.into(), ocsp, now);
+                by_address.or(by_name)
+            }
+            _ => by_name,
+        }
     }
 
     fn verify_tls12_signature(
@@ -111,7 +153,7 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, cert, signature, algorithms)
     }
 
@@ -121,11 +163,11 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, cert, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -72,11 +72,11 @@ impl Upstreams {
     /// The view of a service as it is now. One atomic load when nothing has changed.
     pub(crate) fn of(&self, service: &Arc<Service>) -> Rc<View> {
         let mut views = self.views.borrow_mut();
-        if let Some(view) = views.get(&service.id) {
-            if view.version == service.endpoints().version() {
-                view.used_ms.set(clock::now_ms());
-                return Rc::clone(view);
-            }
+        if let Some(view) = views.get(&service.id)
+            && view.version == service.endpoints().version()
+        {
+            view.used_ms.set(clock::now_ms());
+            return Rc::clone(view);
         }
         let view = self.view(service, views.get(&service.id));
         views.insert(service.id, Rc::clone(&view));

@@ -83,7 +83,7 @@ impl Folder {
                     new
                 }
                 Ok(None) => old,
-                Err((hash, error)) => File { hash, diagnostics: vec![error], ..old },
+                Err((hash, error)) => File { hash, diagnostics: vec![*error], ..old },
             };
             self.files.insert(place, file);
         }
@@ -188,14 +188,14 @@ struct Known {
 impl File {
     /// `None` if the content is the same as before. An error leaves everything as it was; it comes with the hash of
     /// what was read.
-    fn read(old: &Self, content: Content, shown: &Arc<Path>) -> Result<Option<Self>, (Option<u128>, Diagnostic)> {
+    fn read(old: &Self, content: Content, shown: &Arc<Path>) -> Result<Option<Self>, (Option<u128>, Box<Diagnostic>)> {
         let unreadable = |message| {
             let error = Diagnostic::error(file_subject(shown), "", "UnreadableFile", message);
             error.at(Some(Origin { file: Arc::clone(shown), line: 1 })).help("its last good objects stay in use")
         };
         let bytes = match content {
             Content::Bytes(bytes) => bytes,
-            Content::Unreadable(why) => return Err((None, unreadable(why))),
+            Content::Unreadable(why) => return Err((None, Box::new(unreadable(why)))),
         };
         let hash = Some(hash(&bytes));
         if hash == old.hash {
@@ -205,7 +205,7 @@ impl File {
             let good = bytes.get(..e.valid_up_to()).unwrap_or_default();
             let line = u32::try_from(memchr::memchr_iter(b'\n', good).count()).unwrap_or(u32::MAX).saturating_add(1);
             let error = unreadable("this is not UTF-8 text".to_owned());
-            (hash, error.at(Some(Origin { file: Arc::clone(shown), line })))
+            (hash, Box::new(error.at(Some(Origin { file: Arc::clone(shown), line }))))
         })?;
         let documents = documents(&old.documents, text, shown).map_err(|error| (hash, error))?;
         let mut new = Self { hash, documents, ..Self::default() };
@@ -238,7 +238,7 @@ impl File {
 }
 
 /// Reads the documents of a text, except those that are known already.
-fn documents(known: &[Known], text: &str, shown: &Arc<Path>) -> Result<Vec<Known>, Diagnostic> {
+fn documents(known: &[Known], text: &str, shown: &Arc<Path>) -> Result<Vec<Known>, Box<Diagnostic>> {
     let known: HashMap<u128, &Known, foldhash::fast::RandomState> = known.iter().map(|k| (k.hash, k)).collect();
     let read = |document: &yaml::Document<'_>| {
         let hash = hash(document.text.as_bytes());

@@ -29,10 +29,10 @@ const PORT: Level = Level { names: &["name", "number"], inner: &[] };
 /// Fields of a value that look like a known one but are not. Only Ingresses are looked at.
 pub(super) fn misspelt(kind: Kind, value: &Value) -> Vec<Misspelt> {
     let mut found = Vec::new();
-    if kind == Kind::Ingress {
-        if let Some(spec) = value.get("spec") {
-            look(spec, &SPEC, &mut vec![Step::Key("spec".to_owned())], &mut found);
-        }
+    if kind == Kind::Ingress
+        && let Some(spec) = value.get("spec")
+    {
+        look(spec, &SPEC, &mut vec![Step::Key("spec".to_owned())], &mut found);
     }
     found
 }
@@ -51,11 +51,11 @@ fn look(value: &Value, level: &Level, steps: &mut Vec<Step>, found: &mut Vec<Mis
                 steps.push(Step::Key(key.clone()));
                 if let Some((_, level)) = level.inner.iter().find(|(name, _)| name == key) {
                     look(inner, level, steps, found);
-                } else if !level.names.contains(&&**key) {
-                    if let Some(help) = advice(key, level) {
-                        let message = "there is no such field; it is passed over".to_owned();
-                        found.push((dotted(steps), steps.clone(), message, help));
-                    }
+                } else if !level.names.contains(&&**key)
+                    && let Some(help) = advice(key, level)
+                {
+                    let message = "there is no such field; it is passed over".to_owned();
+                    found.push((dotted(steps), steps.clone(), message, help));
                 }
                 steps.pop();
             }

@@ -70,12 +70,11 @@ fn json_message(error: &serde_json::Error) -> String {
 }
 
 fn read_yaml(text: &str) -> Result<Node, Fault> {
-    if text.starts_with("items:") || text.contains("\nitems:") {
-        if let Ok(list) = serde_saphyr::from_str_with_options::<List>(text, options(text)) {
-            if let Some(node) = list.into_node() {
-                return Ok(node);
-            }
-        }
+    if (text.starts_with("items:") || text.contains("\nitems:"))
+        && let Ok(list) = serde_saphyr::from_str_with_options::<List>(text, options(text))
+        && let Some(node) = list.into_node()
+    {
+        return Ok(node);
     }
     let error = match serde_saphyr::from_str_with_options::<Value>(text, options(text)) {
         Ok(value) => return Ok(Node { value, line: None, items: None, fault: None }),

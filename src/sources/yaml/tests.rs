@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{diagnostic::Severity, objects::Kind};
 
-fn parse_file(name: &str, text: &str) -> Result<Parsed, Diagnostic> {
+fn parse_file(name: &str, text: &str) -> Result<Parsed, Box<Diagnostic>> {
     let file: Arc<Path> = Path::new(name).into();
     let mut all = Parsed::default();
     for document in documents(text) {
