@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser};
 
 use super::{flags::RunArgs, run, whoami};
+use crate::proxy::BindError;
 
 /// Arguments of `headgate demo`.
 #[derive(Args, Debug)]
@@ -47,17 +48,26 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let pods = start_pods()?;
     fs::write(folder.0.join("guide.yaml"), STICKY)?;
     fs::write(folder.0.join("rest.yaml"), format!("{REST}{}", slices(&pods)))?;
+    let attempt = |http: u16, https: u16| {
+        let flags = [
+            "demo".to_owned(),
+            "--manifests".to_owned(),
+            folder.0.display().to_string(),
+            format!("--http=127.0.0.1:{http}"),
+            format!("--https=127.0.0.1:{https}"),
+            "--admin=127.0.0.1:0".to_owned(),
+        ];
+        let wrapped = Wrapped::try_parse_from(flags).context("the demo's own flags")?;
+        run::serve(&wrapped.run, |addresses| print!("{}", lines(addresses, &folder.0)))
+    };
     let port = |wanted: Option<u16>, usual: u16| wanted.unwrap_or_else(|| if is_free(usual) { usual } else { 0 });
-    let flags = [
-        "demo".to_owned(),
-        "--manifests".to_owned(),
-        folder.0.display().to_string(),
-        format!("--http=127.0.0.1:{}", port(args.http_port, 8080)),
-        format!("--https=127.0.0.1:{}", port(args.https_port, 8443)),
-        "--admin=127.0.0.1:0".to_owned(),
-    ];
-    let wrapped = Wrapped::try_parse_from(flags).context("the demo's own flags")?;
-    run::serve(&wrapped.run, |addresses| print!("{}", lines(addresses, &folder.0)))
+    match attempt(port(args.http_port, 8080), port(args.https_port, 8443)) {
+        // Somebody was quicker, between the look and the bind.
+        Err(error) if error.downcast_ref::<BindError>().is_some() => {
+            attempt(args.http_port.unwrap_or(0), args.https_port.unwrap_or(0))
+        }
+        ended => ended,
+    }
 }
 
 fn is_free(port: u16) -> bool {

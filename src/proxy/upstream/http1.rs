@@ -5,7 +5,6 @@
 //! its pool at its end. Framing is read strictly (RFC 9112 §6.3); what is odd is never forwarded.
 
 use std::{
-    cell::RefCell,
     mem::MaybeUninit,
     pin::Pin,
     rc::Rc,
@@ -14,21 +13,17 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio_util::io::poll_read_buf;
 
 use super::{
     Pool,
-    chunked::{Chunked, Piece},
+    download::Download,
+    framing::{Ending, FramingFields},
     stream::Stream,
     upload::{Outbox, Upload},
 };
-use crate::{
-    body::{Body, BodyError},
-    clock::Deadline,
-    proxy::error::Error,
-};
+use crate::{body::Body, clock::Deadline, proxy::error::Error};
 
 /// More header lines than this are refused.
 const MOST_HEADERS: usize = 128;
@@ -41,24 +36,15 @@ const LARGEST_READ: usize = 128 * 1_024;
 /// A connection to an endpoint that speaks HTTP/1.1.
 #[derive(Debug)]
 pub(crate) struct Http1 {
-    stream: Stream,
+    pub(super) stream: Stream,
     /// Read and not used yet.
-    inbox: BytesMut,
-    out: Outbox,
+    pub(super) inbox: BytesMut,
+    pub(super) out: Outbox,
     room: usize,
     /// Whether it has served a request before.
     pub(crate) reused: bool,
     /// When it became idle.
     pub(crate) idle_since_ms: u64,
-}
-
-/// How the answer's body ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    None,
-    Length(u64),
-    Chunked,
-    Close,
 }
 
 /// An answer's head.
@@ -224,7 +210,7 @@ impl Http1 {
         }
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
         if self.inbox.capacity() - self.inbox.len() < self.room / 2 {
             self.inbox.reserve(self.room);
         }
@@ -302,232 +288,5 @@ impl Http1 {
             None => Body::stream(Download::new(self, ending, keep, asked.body_limit, upload, Rc::clone(pool))),
         };
         Answer { status, headers, body: AnswerBody::Body(body) }
-    }
-}
-
-/// The fields of an answer that frame it or concern only this connection.
-#[derive(Debug, Default)]
-struct FramingFields {
-    length: Option<u64>,
-    encodings: usize,
-    chunked: bool,
-    close: bool,
-    keep_alive: bool,
-    named: Vec<HeaderName>,
-    upgrade: Option<HeaderValue>,
-}
-
-impl FramingFields {
-    /// Whether a field is kept out of what is forwarded.
-    fn keep_out(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Error> {
-        match name.as_str() {
-            "content-length" => {
-                let text = value.to_str().unwrap_or_default();
-                let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-                let length = digits.then(|| text.parse().ok()).flatten();
-                let length = length.ok_or(Error::Malformed("its Content-Length is not a number"))?;
-                if self.length.is_some_and(|before| before != length) {
-                    return Err(Error::Malformed("it has two Content-Lengths"));
-                }
-                self.length = Some(length);
-                Ok(true)
-            }
-            "transfer-encoding" => {
-                self.encodings += 1;
-                self.chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
-                Ok(true)
-            }
-            "connection" => {
-                for token in value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-                    if token.eq_ignore_ascii_case(b"close") {
-                        self.close = true;
-                    } else if token.eq_ignore_ascii_case(b"keep-alive") {
-                        self.keep_alive = true;
-                    } else if let Ok(name) = HeaderName::from_bytes(token) {
-                        self.named.push(name);
-                    }
-                }
-                Ok(true)
-            }
-            "upgrade" => {
-                self.upgrade = Some(value.clone());
-                Ok(true)
-            }
-            "keep-alive" | "proxy-connection" | "te" | "proxy-authenticate" => Ok(true),
-            _ => Ok(false),
-        }
-    }
-
-    /// How the body ends (RFC 9112 §6.3), and whether the connection can be used again.
-    fn finish(
-        self,
-        headers: &mut HeaderMap,
-        status: StatusCode,
-        old: bool,
-        asked: &Asked,
-    ) -> Result<(Ending, bool), Error> {
-        for name in &self.named {
-            headers.remove(name);
-        }
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            let protocol = self.upgrade.ok_or(Error::Malformed("it switches to no protocol"))?;
-            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(header::UPGRADE, protocol);
-            return Ok((Ending::None, false));
-        }
-        let mut keep = !self.close && (!old || self.keep_alive);
-        let bodiless = status.is_informational() || matches!(status.as_u16(), 204 | 304);
-        if self.encodings > 0 {
-            if self.encodings > 1 || !self.chunked || old {
-                return Err(Error::Malformed("its Transfer-Encoding is not chunked"));
-            }
-            // Transfer-Encoding overrides; such a connection is not used again (RFC 9112 §6.3 rule 3).
-            keep &= self.length.is_none();
-        } else if let Some(length) =
-            self.length.filter(|_| !matches!(status.as_u16(), 204) && !status.is_informational())
-        {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        if bodiless || asked.head_request {
-            return Ok((Ending::None, keep));
-        }
-        Ok(match (self.encodings, self.length) {
-            (1.., _) => (Ending::Chunked, keep),
-            (0, Some(length)) => (Ending::Length(length), keep),
-            (0, None) => (Ending::Close, false),
-        })
-    }
-}
-
-/// A body that is being received. At its end the connection goes back to its pool.
-#[derive(Debug)]
-pub(crate) struct Download {
-    connection: Option<Rc<RefCell<Box<Http1>>>>,
-    ending: Ending,
-    chunked: Chunked,
-    keep: bool,
-    idle: Deadline,
-    limit: Duration,
-    upload: Option<tokio::task::JoinHandle<()>>,
-    pool: Rc<Pool>,
-}
-
-impl Download {
-    fn new(
-        connection: Box<Http1>,
-        ending: Ending,
-        keep: bool,
-        limit: Duration,
-        upload: Option<Upload>,
-        pool: Rc<Pool>,
-    ) -> Self {
-        let connection = Rc::new(RefCell::new(connection));
-        // The endpoint answers while it still takes the request's body. Each way goes on by itself: a client may
-        // send everything before it reads anything.
-        let upload = upload.map(|mut upload| {
-            let connection = Rc::clone(&connection);
-            tokio::task::spawn_local(async move {
-                let sent = std::future::poll_fn(|cx| {
-                    let connection = &mut **connection.borrow_mut();
-                    upload.poll(&mut connection.out, &mut connection.stream, cx)
-                });
-                if let Err(error) = sent.await {
-                    tracing::debug!(%error, "the rest of a request's body was not sent");
-                }
-            })
-        });
-        let idle = Deadline::after(limit);
-        Self { connection: Some(connection), ending, chunked: Chunked::default(), keep, idle, limit, upload, pool }
-    }
-
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
-        let Some(connection) = &self.connection else { return Poll::Ready(Ok(Piece::End)) };
-        let connection = &mut **connection.borrow_mut();
-        loop {
-            let piece = match &mut self.ending {
-                Ending::None | Ending::Length(0) => Piece::End,
-                Ending::Chunked => self.chunked.next(&mut connection.inbox).map_err(BodyError::Framing)?,
-                Ending::Length(_) | Ending::Close if connection.inbox.is_empty() => Piece::NeedMore,
-                Ending::Length(left) => {
-                    let take = usize::try_from(*left).unwrap_or(usize::MAX).min(connection.inbox.len());
-                    *left -= take as u64;
-                    Piece::Data(connection.inbox.split_to(take).freeze())
-                }
-                Ending::Close => Piece::Data(connection.inbox.split().freeze()),
-            };
-            if piece != Piece::NeedMore {
-                self.idle.restart(self.limit);
-                return Poll::Ready(Ok(piece));
-            }
-            match connection.poll_fill(cx) {
-                Poll::Ready(Ok(0)) if self.ending == Ending::Close => return Poll::Ready(Ok(Piece::End)),
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(BodyError::Incomplete)),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                Poll::Pending => {
-                    ready!(self.idle.poll(cx));
-                    return Poll::Ready(Err(BodyError::Stalled));
-                }
-            }
-        }
-    }
-
-    /// The body is over: the connection goes back, if nothing speaks against it.
-    fn give_back(&mut self) {
-        let sent = self.upload.as_ref().is_none_or(tokio::task::JoinHandle::is_finished);
-        let connection = self.connection.take().and_then(Rc::into_inner);
-        if let (true, true, Some(connection)) = (self.keep, sent, connection) {
-            self.pool.put(connection.into_inner());
-        }
-    }
-}
-
-impl HttpBody for Download {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let piece = match ready!(self.poll_piece(cx)) {
-            Ok(piece) => piece,
-            Err(error) => {
-                self.connection = None;
-                return Poll::Ready(Some(Err(error)));
-            }
-        };
-        match piece {
-            Piece::Data(data) => {
-                if self.ending == Ending::Length(0) {
-                    self.give_back();
-                }
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            Piece::Trailers(fields) => {
-                self.give_back();
-                Poll::Ready(Some(Ok(Frame::trailers(fields))))
-            }
-            Piece::End | Piece::NeedMore => {
-                self.give_back();
-                Poll::Ready(None)
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.connection.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.ending {
-            Ending::Length(left) => SizeHint::with_exact(left),
-            _ => SizeHint::default(),
-        }
-    }
-}
-
-impl Drop for Download {
-    fn drop(&mut self) {
-        if let Some(upload) = &self.upload {
-            upload.abort();
-        }
     }
 }

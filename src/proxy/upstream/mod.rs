@@ -6,6 +6,8 @@
 
 mod chunked;
 mod connect;
+mod download;
+mod framing;
 pub(crate) mod http1;
 pub(crate) mod http2;
 mod stream;
