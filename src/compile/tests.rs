@@ -1,1 +1,274 @@
+use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    objects::{Object, store::Store},
+    table::Action,
+};
+
+fn object(value: &Value) -> Object {
+    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let kind = Kind::of(&text("apiVersion"), &text("kind")).unwrap();
+    let value = value.clone();
+    match kind {
+        Kind::Ingress => Object::Ingress(Arc::new(serde_json::from_value(value).unwrap())),
+        Kind::IngressClass => Object::IngressClass(Arc::new(serde_json::from_value(value).unwrap())),
+        Kind::Service => Object::Service(Arc::new(serde_json::from_value(value).unwrap())),
+        Kind::EndpointSlice => Object::EndpointSlice(Arc::new(serde_json::from_value(value).unwrap())),
+        Kind::Secret => Object::Secret(Arc::new(serde_json::from_value(value).unwrap())),
+        Kind::Middleware => Object::Middleware(Arc::new(serde_json::from_value(value).unwrap())),
+    }
+}
+
+fn meta(namespace: &str, name: &str) -> Value {
+    json!({"namespace": namespace, "name": name, "creationTimestamp": "2026-01-01T00:00:00Z"})
+}
+
+fn claims() -> Claims {
+    Claims {
+        controllers: vec!["headgate.dev/ingress-controller".into()],
+        unclassed: true,
+        any_when_no_class: true,
+        external_name: true,
+        external_loopback: false,
+        cross_namespace: true,
+        entrypoints: vec![("web".into(), false), ("websecure".into(), true)],
+        legacy_cookies: false,
+    }
+}
+
+fn keys() -> Keys {
+    Keys::parse("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap()
+}
+
+/// Everything that a request could notice, and everything that is said.
+fn picture(compiler: &Compiler) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (host, paths) in compiler.table().hosts.list() {
+        for (kind, path, priority, route) in paths.list() {
+            let to = match &route.action {
+                Action::Forward(service) => {
+                    let set = service.endpoints().load();
+                    let pods = set.endpoints().iter().enumerate();
+                    let pods: Vec<_> = pods.map(|(i, e)| format!("{}:{}", e.address, set.is_ready(i))).collect();
+                    format!("{} {:?} {pods:?}", service.key, service.options)
+                }
+                Action::NoService(reason) => format!("no service: {reason}"),
+                Action::Closed(reason) => format!("closed: {reason}"),
+            };
+            let sticky = route.sticky.as_ref().map(|s| {
+                let group = s.group().load();
+                let mut members: Vec<_> = group.values().map(|s| s.key.to_string()).collect();
+                members.sort();
+                format!("{} {members:?}", s.name())
+            });
+            lines.push(format!(
+                "{host} {path} {kind} {priority} {:?} {} {:?} {sticky:?} -> {to}",
+                route.entrypoints, route.labels.ingress, route.middlewares
+            ));
+        }
+    }
+    lines.extend(compiler.diagnostics().iter().map(ToString::to_string));
+    lines
+}
+
+fn take(compiler: &mut Compiler, store: &mut Store) {
+    let changes = store.take_changes();
+    let outcome = compiler.apply(store, &changes, 0);
+    for (service, set) in outcome.endpoints {
+        service.endpoints().store(set);
+    }
+    for (group, services) in outcome.groups {
+        let members = services.into_iter().map(|s| (s.endpoints().load().tags()[0], s)).collect();
+        group.store(Arc::new(members));
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(Value),
+    Delete(Kind, String, String),
+}
+
+fn namespace() -> impl Strategy<Value = String> {
+    prop_oneof![Just("a".to_owned()), Just("a-b".to_owned())]
+}
+
+fn ingress() -> impl Strategy<Value = Value> {
+    let reference = prop_oneof![
+        Just(None),
+        Just(Some("a-m1@kubernetescrd")),
+        Just(Some("a-b-m1@kubernetescrd")),
+        Just(Some("a-m2@kubernetescrd")),
+    ];
+    let host = prop_oneof![Just(""), Just("x.test"), Just("*.test")];
+    let path = prop_oneof![Just("/"), Just("/p"), Just("/p/q")];
+    let class = prop_oneof![Just(None), Just(Some("ours")), Just(Some("theirs"))];
+    (namespace(), 0..3, host, path, reference, class, 0..3, any::<bool>(), any::<bool>()).prop_map(
+        |(ns, name, host, path, reference, class, service, default, tls)| {
+            let mut meta = meta(&ns, &format!("i{name}"));
+            if let Some(reference) = reference {
+                meta["annotations"] = json!({"traefik.ingress.kubernetes.io/router.middlewares": reference});
+            }
+            let backend = json!({"service": {"name": format!("s{service}"), "port": {"number": 80}}});
+            let mut spec = json!({"rules": [{"host": host, "http": {"paths": [
+                {"path": path, "pathType": "Prefix", "backend": backend}]}}]});
+            if let Some(class) = class {
+                spec["ingressClassName"] = json!(class);
+            }
+            if default {
+                spec["defaultBackend"] = json!({"service": {"name": "s0", "port": {"number": 80}}});
+            }
+            if tls {
+                spec["tls"] = json!([{"hosts": ["x.test"], "secretName": "cert"}]);
+            }
+            json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta, "spec": spec})
+        },
+    )
+}
+
+fn others() -> impl Strategy<Value = Value> {
+    let service = (namespace(), 0..3, any::<bool>(), any::<bool>()).prop_map(|(ns, name, affinity, sticky)| {
+        let mut meta = meta(&ns, &format!("s{name}"));
+        if sticky {
+            meta["annotations"] = json!({"traefik.ingress.kubernetes.io/service.sticky.cookie.name": "c"});
+        }
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {
+            "sessionAffinity": if affinity { "ClientIP" } else { "None" }, "ports": [{"port": 80, "name": "http"}]}})
+    });
+    let slice = (namespace(), 0..3, 0..3, 1..6_u8).prop_map(|(ns, name, service, last)| {
+        let mut meta = meta(&ns, &format!("e{name}"));
+        meta["labels"] = json!({"kubernetes.io/service-name": format!("s{service}")});
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": meta, "addressType": "IPv4",
+            "ports": [{"name": "http", "port": 8080}],
+            "endpoints": [{"addresses": [format!("10.0.0.{last}")], "conditions": {"ready": last != 1}}]})
+    });
+    let middleware = (namespace(), 1..3, 0..4).prop_map(|(ns, name, kind)| {
+        let spec = match kind {
+            0 => json!({"stripPrefix": {"prefixes": ["/p"]}}),
+            1 => json!({"sticky": {"cookie": {"name": "m"}}}),
+            2 => json!({"basicAuth": {"secret": "users"}}),
+            _ => json!({"chain": {"middlewares": [{"name": "m1"}]}}),
+        };
+        json!({"apiVersion": "traefik.io/v1alpha1", "kind": "Middleware", "metadata": meta(&ns, &format!("m{name}")), "spec": spec})
+    });
+    let secret = (namespace(), any::<bool>()).prop_map(|(ns, users)| {
+        let (name, data) = if users {
+            ("users", json!({"users": "u:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk="}))
+        } else {
+            ("cert", json!({"tls.crt": "x", "tls.key": "y"}))
+        };
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta(&ns, name), "stringData": data})
+    });
+    let class = any::<(bool, bool)>().prop_map(|(ours, default)| {
+        let name = if ours { "ours" } else { "theirs" };
+        let mut meta = meta("", name);
+        if default {
+            meta["annotations"] = json!({"ingressclass.kubernetes.io/is-default-class": "true"});
+        }
+        let controller = if ours { "headgate.dev/ingress-controller" } else { "example.com/other" };
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": meta, "spec": {"controller": controller}})
+    });
+    prop_oneof![3 => service, 4 => slice, 3 => middleware, 2 => secret, 1 => class]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let value = prop_oneof![ingress(), others()];
+    (value, 0..3).prop_map(|(value, dice)| {
+        if dice == 0 {
+            let id = object(&value).id();
+            Step::Delete(id.kind, id.key.namespace.to_string(), id.key.name.to_string())
+        } else {
+            Step::Put(value)
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn step_by_step_is_all_at_once(steps in proptest::collection::vec(step(), 1..40), batch in 1_usize..4) {
+        let mut store = Store::default();
+        let mut compiler = Compiler::new(claims(), keys());
+        for some in steps.chunks(batch) {
+            for step in some {
+                match step {
+                    Step::Put(value) => drop(store.apply(object(value))),
+                    Step::Delete(kind, ns, name) => {
+                        store.delete(&ObjectId::new(*kind, Key::new(ns.as_str(), name.as_str())));
+                    }
+                }
+            }
+            take(&mut compiler, &mut store);
+        }
+        let mut all = Store::default();
+        let mut last = BTreeMap::new();
+        for step in &steps {
+            match step {
+                Step::Put(value) => drop(last.insert(object(value).id(), value)),
+                Step::Delete(kind, ns, name) => {
+                    last.remove(&ObjectId::new(*kind, Key::new(ns.as_str(), name.as_str())));
+                }
+            }
+        }
+        for value in last.into_values() {
+            all.apply(object(value));
+        }
+        let mut fresh = Compiler::new(claims(), keys());
+        take(&mut fresh, &mut all);
+        prop_assert_eq!(picture(&compiler), picture(&fresh));
+    }
+}
+
+fn base() -> Vec<Value> {
+    vec![
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": meta("a", "s"), "spec": {"ports": [{"port": 80}]}}),
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta("a", "i"), "spec": {
+            "rules": [{"host": "x.test", "http": {"paths": [{"path": "/", "pathType": "Prefix",
+                "backend": {"service": {"name": "s", "port": {"number": 80}}}}]}}]}}),
+        slice("a", 1),
+    ]
+}
+
+fn slice(name: &str, last: u8) -> Value {
+    let mut meta = meta("a", name);
+    meta["labels"] = json!({"kubernetes.io/service-name": "s"});
+    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": meta, "addressType": "IPv4",
+        "ports": [{"port": 8080}], "endpoints": [{"addresses": [format!("10.0.0.{last}")]}]})
+}
+
+#[test]
+fn a_change_of_endpoints_swaps_one_set_and_no_table() {
+    let mut store = Store::default();
+    for o in base() {
+        store.apply(object(&o));
+    }
+    let mut compiler = Compiler::new(claims(), keys());
+    take(&mut compiler, &mut store);
+    store.apply(object(&slice("b", 2)));
+    let changes = store.take_changes();
+    let outcome = compiler.apply(&store, &changes, 0);
+    assert!(outcome.table.is_none() && outcome.groups.is_empty());
+    assert_eq!(outcome.endpoints.len(), 1);
+    assert_eq!(outcome.endpoints[0].1.endpoints().len(), 2);
+    // The same again changes nothing.
+    store.apply(object(&slice("b", 2)));
+    let changes = store.take_changes();
+    assert!(compiler.apply(&store, &changes, 0).endpoints.is_empty());
+}
+
+#[test]
+fn external_names_never_lead_to_this_host() {
+    let addresses: Vec<IpAddr> =
+        ["127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "fe80::1", "0.0.0.0", "192.0.2.7"]
+            .iter()
+            .map(|a| a.parse().unwrap())
+            .collect();
+    let found: Vec<_> = external_candidates(&addresses, 80, false).into_iter().map(|c| c.address.to_string()).collect();
+    assert_eq!(found, ["192.0.2.7:80"]);
+    assert_eq!(external_candidates(&addresses, 80, true).len(), 4);
+}
