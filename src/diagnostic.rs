@@ -125,9 +125,10 @@ impl Diagnostic {
     }
 }
 
+/// Without its severity: a log has that already.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.severity.as_str(), self.subject)?;
+        write!(f, "{}", self.subject)?;
         if !self.field.is_empty() {
             write!(f, ", {}", self.field)?;
         }

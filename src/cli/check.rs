@@ -62,7 +62,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         println!();
     }
     for diagnostic in read.diagnostics.iter() {
-        println!("{diagnostic}");
+        println!("{}: {diagnostic}", diagnostic.severity.as_str());
     }
     println!();
     match wrong {
