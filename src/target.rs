@@ -35,6 +35,8 @@ pub struct Target {
     received: PathAndQuery,
     /// The normalised path where it differs from the received one.
     path: Option<String>,
+    /// The path as rules compare it, where that differs from the normalised one.
+    compared: Option<String>,
 }
 
 impl Target {
@@ -44,10 +46,26 @@ impl Target {
     /// [`PathError`] where the path can be read in two ways or not at all.
     pub fn new(received: PathAndQuery) -> Result<Self, PathError> {
         let path = match normalise(received.path(), AboveRoot::Clamp)? {
+            // An absolute target may have no path at all (`http://host?query`): it is `/`, and is forwarded so.
+            Cow::Borrowed(_) if !received.as_str().starts_with('/') => Some("/".to_owned()),
             Cow::Borrowed(_) => None,
             Cow::Owned(path) => Some(path),
         };
-        Ok(Self { received, path })
+        let mut target = Self { received, path, compared: None };
+        target.compare();
+        Ok(target)
+    }
+
+    fn compare(&mut self) {
+        self.compared = match comparable(self.path()) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(compared) => Some(compared),
+        };
+    }
+
+    /// The path that rules are compared with: see [`comparable`].
+    pub fn compared(&self) -> &str {
+        self.compared.as_deref().unwrap_or_else(|| self.path())
     }
 
     /// The normalised path.
@@ -72,6 +90,7 @@ impl Target {
     pub fn rewrite(&mut self, path: &str) -> Result<(), PathError> {
         let slashed = if path.starts_with('/') { Cow::Borrowed(path) } else { Cow::Owned(format!("/{path}")) };
         self.path = Some(normalise(&slashed, AboveRoot::Refuse)?.into_owned());
+        self.compare();
         Ok(())
     }
 }
@@ -99,6 +118,59 @@ pub fn normalise(path: &str, above: AboveRoot) -> Result<Cow<'_, str>, PathError
         return Ok(Cow::Borrowed(path));
     }
     resolve(&decode(path)?, above).map(Cow::Owned)
+}
+
+/// The bytes that stand in a compared path as they are: RFC 3986 `pchar`, and the slash.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        table[byte] = b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'='
+            )
+            || matches!(b, b':' | b'@' | b'/' | b';');
+        byte += 1;
+    }
+    table
+};
+
+/// A normalised path in the one spelling that rules and requests are compared in. Escapes that any backend decodes
+/// without changing the path's shape (`%40` for `@`) are decoded, and what a client has to escape (`é`, a space) is
+/// escaped, so that no spelling of a path walks around a rule. Reserved escapes stay. Only compared, never forwarded: a
+/// backend may tell `+` from `%2B`.
+pub fn comparable(path: &str) -> Cow<'_, str> {
+    let plain = |b: u8| PLAIN.get(usize::from(b)).copied().unwrap_or(false);
+    if path.bytes().all(plain) {
+        return Cow::Borrowed(path);
+    }
+    let bytes = path.as_bytes();
+    let mut out = String::with_capacity(path.len() + 8);
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let escape = path.get(at + 1..at + 3).filter(|_| byte == b'%');
+        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(decoded) if b"!$&'()*+,=:@".contains(&decoded) => {
+                out.push(char::from(decoded));
+                at += 3;
+            }
+            Some(_) => {
+                out.push_str(path.get(at..at + 3).unwrap_or_default());
+                at += 3;
+            }
+            None if plain(byte) => {
+                out.push(char::from(byte));
+                at += 1;
+            }
+            None => {
+                out.push_str(&format!("%{byte:02X}"));
+                at += 1;
+            }
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// A quick look that says yes only to what is surely normal.
@@ -255,7 +327,33 @@ mod tests {
         assert!(target.unchanged().is_none());
     }
 
+    #[test]
+    fn no_spelling_walks_around_a_rule() {
+        for c in (0x21_u8..0x7f).map(char::from).chain(['é', '€']) {
+            if "/\\;?#%".contains(c) {
+                continue;
+            }
+            let literal = comparable(&format!("/{c}")).into_owned();
+            let escaped: String = c.to_string().bytes().map(|b| format!("%{b:02x}")).collect();
+            let escaped = normal(&format!("/{escaped}")).unwrap();
+            if c != '.' {
+                assert_eq!(comparable(&escaped), literal, "{c}");
+            }
+        }
+        for reserved in ["/a%2Fb", "/a%5Cb", "/a%3Bb", "/a%3Fb", "/a%23b", "/a%25b"] {
+            assert_eq!(comparable(reserved), reserved);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn comparing_twice_is_comparing_once(path in "/[a-c./%0-9A-F@é+ ]{0,24}") {
+            if let Ok(once) = normal(&path) {
+                let once = comparable(&once).into_owned();
+                prop_assert_eq!(comparable(&once), once.as_str());
+            }
+        }
+
         #[test]
         fn twice_is_once(path in "/[a-c./%0-9A-F#]{0,24}") {
             if let Ok(once) = normal(&path) {

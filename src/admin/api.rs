@@ -8,7 +8,7 @@ use super::State;
 use crate::{
     balance::{Policy, Service},
     clock,
-    table::{Action, Rule},
+    table::{Action, path::Listed},
 };
 
 /// The JSON of a view, or nothing where there is none of that name.
@@ -57,7 +57,7 @@ fn routes(state: &State) -> Vec<RouteView> {
     let names = &state.settings.claims.entrypoints;
     let mut all = Vec::new();
     for (host, paths) in table.hosts.list() {
-        for (path_type, path, priority, route) in paths.list() {
+        for Listed { kind: path_type, path, priority, default_backend, route } in paths.list() {
             let (status, reason) = match &route.action {
                 Action::Forward(_) => ("forward", None),
                 Action::NoService(reason) => ("noService", Some(reason.to_string())),
@@ -71,8 +71,8 @@ fn routes(state: &State) -> Vec<RouteView> {
                 host: host.clone(),
                 path: path.to_owned(),
                 path_type,
-                priority: Some(priority).filter(|p| *p != 0 && *p != Rule::LAST),
-                default_backend: priority == Rule::LAST,
+                priority,
+                default_backend,
                 entrypoints: names
                     .iter()
                     .enumerate()
@@ -119,8 +119,8 @@ fn services(state: &State) -> Vec<ServiceView> {
     let table = state.table.load();
     let mut by_key: BTreeMap<_, Arc<Service>> = BTreeMap::new();
     for (_, paths) in table.hosts.list() {
-        for (_, _, _, route) in paths.list() {
-            if let Action::Forward(service) = &route.action {
+        for listed in paths.list() {
+            if let Action::Forward(service) = &listed.route.action {
                 by_key.insert(service.key.clone(), Arc::clone(service));
             }
         }

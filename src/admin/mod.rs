@@ -1,14 +1,17 @@
 //! The admin server: health, metrics, and JSON views of what Headgate knows. For operators, on its own address and
 //! off the workers; it never reads a Secret or a key.
+//!
+//! It needs no password, so on a loopback address it takes only requests whose Host a browser can't have been tricked
+//! into ([`is_local`]): a web page can name a host of its own and let that name lead here (DNS rebinding).
 
 pub mod api;
 mod dashboard;
 mod health;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,7 +19,15 @@ use tokio::{net::TcpListener, sync::watch};
 
 pub use health::is_ready;
 
-use crate::{diagnostic::Diagnostics, drain, metrics::Metrics, settings::Settings, shared::Shared, table::Table};
+use crate::{
+    diagnostic::Diagnostics,
+    drain,
+    metrics::Metrics,
+    net::canonical,
+    settings::Settings,
+    shared::Shared,
+    table::{Table, host_of},
+};
 
 /// What the admin server shows.
 #[derive(Clone, Debug)]
@@ -38,6 +49,7 @@ pub struct State {
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, state: State) {
     let state = Arc::new(state);
+    let loopback = listener.local_addr().is_ok_and(|address| canonical(address.ip()).is_loopback());
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -50,7 +62,7 @@ pub async fn serve(listener: TcpListener, state: State) {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let answer = answer(&state, &request);
+                let answer = answer(&state, &request, loopback);
                 async move { Ok::<_, Infallible>(answer) }
             });
             let connection = http1::Builder::new()
@@ -64,7 +76,10 @@ pub async fn serve(listener: TcpListener, state: State) {
     }
 }
 
-fn answer(state: &State, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(state: &State, request: &Request<Incoming>, loopback: bool) -> Response<Full<Bytes>> {
+    if loopback && !is_local(request.headers()) {
+        return text(StatusCode::MISDIRECTED_REQUEST, "write localhost or the address as the host (see --admin)\n");
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
     }
@@ -86,6 +101,18 @@ fn answer(state: &State, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
 }
 
+/// Whether every Host is an address or `localhost`, which no other host's page can claim, or absent, as no browser
+/// leaves it.
+fn is_local(headers: &HeaderMap) -> bool {
+    headers.get_all(header::HOST).iter().all(|value| {
+        let host = value.to_str().ok().and_then(host_of);
+        host.is_some_and(|(host, _)| {
+            let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(&host);
+            host == "localhost" || bare.parse::<IpAddr>().is_ok()
+        })
+    })
+}
+
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
     with_type(status, "text/plain; charset=utf-8", body)
 }
@@ -99,3 +126,6 @@ fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Byt
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
 }
+
+#[cfg(test)]
+mod tests;

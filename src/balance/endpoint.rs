@@ -91,8 +91,12 @@ impl Live {
         }
     }
 
-    /// A connect was refused or timed out: no new requests for 0.5 s, doubling to 5 s.
+    /// A connect was refused or timed out: no new requests for 0.5 s, doubling to 5 s. What fails while it is aside
+    /// already was under way before, and is of the same episode.
     pub fn failed(&self, now_ms: u64) {
+        if self.is_aside(now_ms) {
+            return;
+        }
         let before = self.failures.fetch_add(1, Ordering::Relaxed).min(8);
         let aside = (ASIDE_FIRST_MS << before).min(ASIDE_LONGEST_MS);
         self.aside_until.store(now_ms.saturating_add(aside), Ordering::Relaxed);
@@ -173,9 +177,13 @@ mod tests {
     fn it_is_set_aside_for_longer_each_time() {
         let live = Live::new("a".into());
         let mut waits = Vec::new();
+        let mut now = 1_000;
         for _ in 0..6 {
-            live.failed(1_000);
-            waits.push((1..).find(|ms| !live.is_aside(1_000 + ms)).unwrap());
+            live.failed(now);
+            live.failed(now + 1);
+            let wait = (1..).find(|ms| !live.is_aside(now + ms)).unwrap();
+            waits.push(wait);
+            now += wait;
         }
         assert_eq!(waits, [500, 1_000, 2_000, 4_000, 5_000, 5_000]);
         live.succeeded();

@@ -15,7 +15,7 @@ pub mod sticky;
 use std::{
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -107,7 +107,8 @@ pub struct Service {
 #[derive(Debug, Default)]
 struct Live {
     cursor: round_robin::Cursor,
-    clients: affinity::Clients,
+    /// Made when the first client is remembered: most services never need it.
+    clients: OnceLock<affinity::Clients>,
 }
 
 /// What is known when an endpoint is picked.
@@ -184,9 +185,15 @@ impl Service {
         if takers.is_empty() || takers.iter().all(|index| tried.contains(index)) {
             return None;
         }
-        let turn = self.live.cursor.next(takers.len());
-        let round = || takers.iter().cycle().skip(turn).take(takers.len()).copied();
-        round().find(|index| usable(*index)).or_else(|| round().find(|index| !tried.contains(index)))
+        // Among those that can be used, so that the turns of one that is aside fall to all the others alike.
+        let some = takers.iter().filter(|index| usable(**index)).count();
+        if some > 0 {
+            let turn = self.live.cursor.next(some);
+            return takers.iter().copied().filter(|index| usable(*index)).nth(turn);
+        }
+        let left = takers.iter().copied().filter(|index| !tried.contains(index));
+        let turn = self.live.cursor.next(left.clone().count());
+        left.clone().nth(turn)
     }
 
     fn by_client(
@@ -198,7 +205,9 @@ impl Service {
         timeout_ms: u64,
     ) -> Option<usize> {
         let hash = |index: usize| set.get(index).map_or(0, |e| e.hash);
-        if let Some(before) = self.live.clients.recall(input.client, input.now_ms, timeout_ms) {
+        if let Some(before) =
+            self.live.clients.get_or_init(Default::default).recall(input.client, input.now_ms, timeout_ms)
+        {
             let found = set.endpoints().iter().position(|e| e.hash == before);
             if let Some(index) = found.filter(|index| usable(*index)) {
                 return Some(index);
@@ -212,7 +221,7 @@ impl Service {
                 .max_by_key(|index| affinity::weight(input.client, hash(*index)))
         };
         let index = best(usable).or_else(|| best(&|index| !input.tried.contains(&index)))?;
-        self.live.clients.remember(input.client, hash(index), input.now_ms);
+        self.live.clients.get_or_init(Default::default).remember(input.client, hash(index), input.now_ms);
         Some(index)
     }
 }

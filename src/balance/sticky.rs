@@ -147,7 +147,8 @@ fn in_traefiks_order(attributes: &str) -> String {
     parts.iter().map(|part| format!("; {part}")).collect()
 }
 
-fn cookie_name(name: &str) -> String {
+/// The name as it is sent: characters outside of RFC 6265's token set become `_`, as in Traefik.
+pub fn cookie_name(name: &str) -> String {
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     name.chars().map(|c| if token(c) { c } else { '_' }).collect()
 }

@@ -77,6 +77,13 @@ fn set_aside_endpoints_are_skipped_until_all_are() {
     for _ in 0..4 {
         assert_eq!(service.pick(&set, input(Read::Absent, &[])).unwrap().index, 1);
     }
+    let three = self::set(&[(1, true), (2, true), (3, true), (4, true)]);
+    three.get(2).unwrap().live.failed(1_000);
+    let mut counts = BTreeMap::new();
+    for _ in 0..30 {
+        *counts.entry(service.pick(&three, input(Read::Absent, &[])).unwrap().index).or_insert(0) += 1;
+    }
+    assert_eq!(counts, BTreeMap::from([(0, 10), (1, 10), (3, 10)]), "the others share its turns alike");
     set.get(1).unwrap().live.failed(1_000);
     let mut seen: Vec<_> = (0..4).map(|_| service.pick(&set, input(Read::Absent, &[])).unwrap().index).collect();
     seen.sort_unstable();

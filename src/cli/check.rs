@@ -7,12 +7,19 @@ use clap::Args;
 use super::flags::ClaimArgs;
 use crate::{
     balance::Keys,
-    compile::Compiler,
-    diagnostic::{Diagnostics, Severity},
-    objects::store::Store,
+    compile::{
+        Compiler,
+        claim::{Claim, Classes, claim, class},
+    },
+    diagnostic::{Diagnostic, Diagnostics, Severity, printable},
+    objects::{Kind, ObjectId, store::Store},
+    settings::Claims,
     sources::files,
-    table::{Action, Rule, Table},
+    table::{Action, Table, path::Listed},
 };
+
+/// The most characters of a cell.
+const WIDEST: usize = 60;
 
 /// Arguments of `headgate check`.
 #[derive(Args, Debug)]
@@ -29,10 +36,12 @@ pub(super) struct Read {
     pub(super) compiler: Compiler,
     pub(super) diagnostics: Diagnostics,
     pub(super) entrypoints: Vec<String>,
+    /// How many Ingresses there are, ours or not.
+    ingresses: usize,
 }
 
-/// Reads and compiles manifests once.
-pub(super) fn read(paths: &[PathBuf], claims: &ClaimArgs) -> anyhow::Result<Read> {
+/// Reads and compiles manifests once. Pins are signed with `keys`.
+pub(super) fn read(paths: &[PathBuf], claims: &ClaimArgs, keys: Keys) -> anyhow::Result<Read> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let anywhere = ([0, 0, 0, 0], 0).into();
     let entrypoints = claims.entrypoints(anywhere, anywhere)?;
@@ -41,7 +50,8 @@ pub(super) fn read(paths: &[PathBuf], claims: &ClaimArgs) -> anyhow::Result<Read
     for object in objects {
         store.apply(object);
     }
-    let mut compiler = Compiler::new(claims.claims(true, &entrypoints), Keys::random()?);
+    let claims = claims.claims(true, &entrypoints);
+    let mut compiler = Compiler::new(claims.clone(), keys);
     let changes = store.take_changes();
     let outcome = compiler.apply(&store, &changes, crate::proxy::tls::unix_now());
     for (service, set) in outcome.endpoints {
@@ -49,14 +59,46 @@ pub(super) fn read(paths: &[PathBuf], claims: &ClaimArgs) -> anyhow::Result<Read
     }
     let mut diagnostics = compiler.diagnostics();
     diagnostics.extend(said.drain(..));
-    Ok(Read { compiler, diagnostics, entrypoints: entrypoints.into_iter().map(|e| e.name).collect() })
+    diagnostics.extend(not_ours(&store, &claims));
+    let entrypoints = entrypoints.into_iter().map(|e| e.name).collect();
+    Ok(Read { compiler, diagnostics, entrypoints, ingresses: store.ingresses().count() })
+}
+
+/// A note on each Ingress that another controller serves: in a cluster that is none of our business, here it answers
+/// the question why an Ingress is not in the table.
+fn not_ours(store: &Store, claims: &Claims) -> Vec<Diagnostic> {
+    let classes = Classes::new(store, claims);
+    let theirs = store.ingresses().filter(|i| claim(i, store, &classes, claims) == Claim::NotOurs);
+    let note = theirs.map(|ingress| {
+        let named = class(ingress);
+        let (text, help) = match named.map(|n| (n.class, store.class(n.class))) {
+            Some((class, Some(found))) => (
+                format!("its class {class} is of the controller {}, so it is not served", found.spec.controller),
+                "name a class of ours, or give --controller-name, if it should be",
+            ),
+            Some((class, None)) => (
+                format!("its class {class} is another controller's, so it is not served"),
+                "name a class of ours if it should be",
+            ),
+            None => ("it names no class, so it is not served".to_owned(), "name a class of ours if it should be"),
+        };
+        let field = named.map_or("spec.ingressClassName", |n| n.field);
+        let subject = ObjectId::new(Kind::Ingress, ingress.meta.key()).subject();
+        let note = Diagnostic::info(subject, field, "NotOurs", text).help(help);
+        note.at(ingress.meta.origin.clone())
+    });
+    note.collect()
 }
 
 /// Prints the table and the diagnostics; 1 if there is an error or a warning.
 #[allow(clippy::print_stdout, reason = "printing is what this command is for")]
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let read = read(&args.paths, &args.claims)?;
-    print!("{}", routes(read.compiler.table(), &read.entrypoints));
+    let read = read(&args.paths, &args.claims, Keys::random()?)?;
+    if read.ingresses == 0 {
+        println!("no Ingress found");
+    } else {
+        print!("{}", routes(read.compiler.table(), &read.entrypoints));
+    }
     let wrong = read.diagnostics.iter().filter(|d| d.severity != Severity::Info).count();
     if !read.diagnostics.is_empty() {
         println!();
@@ -77,11 +119,12 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 fn routes(table: &Table, entrypoints: &[String]) -> String {
     let mut rows = vec![["HOST", "PATH", "GOES TO", "ENDPOINTS", "MIDDLEWARES", "ON", "INGRESS"].map(str::to_owned)];
     for (host, paths) in table.hosts.list() {
-        for (kind, path, priority, route) in paths.list() {
+        for Listed { kind, path, priority, default_backend, route } in paths.list() {
+            let path = cell(path);
             let shown = match priority {
-                Rule::LAST => format!("{path} (default backend)"),
-                0 => format!("{path} ({kind})"),
-                _ => format!("{path} ({kind}, priority {priority})"),
+                _ if default_backend => format!("{path} (default backend)"),
+                None => format!("{path} ({kind})"),
+                Some(priority) => format!("{path} ({kind}, priority {priority})"),
             };
             let (to, endpoints) = match &route.action {
                 Action::Forward(service) => {
@@ -95,17 +138,26 @@ fn routes(table: &Table, entrypoints: &[String]) -> String {
             middlewares.extend(route.sticky.iter().map(|s| format!("cookie {}", s.name())));
             let on = entrypoints.iter().enumerate().filter(|(index, _)| route.entrypoints.contains(*index));
             let on: Vec<&str> = on.map(|(_, name)| name.as_str()).collect();
-            rows.push([
-                host.clone(),
-                shown,
-                to,
-                endpoints,
-                if middlewares.is_empty() { "-".to_owned() } else { middlewares.join(", ") },
-                if on.is_empty() { "nothing".to_owned() } else { on.join(",") },
-                format!("{}/{}", route.labels.namespace, route.labels.ingress),
-            ]);
+            let middlewares = if middlewares.is_empty() { "-".to_owned() } else { middlewares.join(", ") };
+            let on = if on.is_empty() { "nothing".to_owned() } else { on.join(",") };
+            let of = format!("{}/{}", route.labels.namespace, route.labels.ingress);
+            let [host, to, middlewares, on, of] = [&host, &to, &middlewares, &on, &of].map(|text| cell(text));
+            rows.push([host, shown, to, endpoints, middlewares, on, of]);
         }
     }
+    aligned(&rows)
+}
+
+/// A text as a cell of the table: on one line, and cut where it is long.
+fn cell(text: &str) -> String {
+    let text = printable(text);
+    match text.char_indices().nth(WIDEST) {
+        None => text.into_owned(),
+        Some(_) => text.chars().take(WIDEST - 1).chain(['…']).collect(),
+    }
+}
+
+fn aligned(rows: &[[String; 7]]) -> String {
     let widths: Vec<usize> = (0..7)
         .map(|c| rows.iter().filter_map(|r| r.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0))
         .collect();
@@ -116,4 +168,19 @@ fn routes(table: &Table, entrypoints: &[String]) -> String {
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_cut_and_printable() {
+        assert_eq!(cell("/a"), "/a");
+        assert_eq!(cell("a\n\u{1b}[1m"), r"a\n\u{1b}[1m");
+        assert_eq!(cell(&"é".repeat(60)), "é".repeat(60));
+        assert_eq!(cell(&"é".repeat(70_000)), "é".repeat(59) + "…");
+        let row = [(); 7].map(|()| cell(&"x".repeat(70_000)));
+        assert_eq!(aligned(&[row]).chars().count(), 7 * 60 + 6 * 2 + 1);
+    }
 }

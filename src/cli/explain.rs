@@ -9,8 +9,10 @@ use http::{Method, Uri, uri::PathAndQuery};
 use super::{check, flags::ClaimArgs};
 use crate::{
     compile::explain::{Question, explain},
+    control::keys,
+    diagnostic::printable,
     table::host_of,
-    target::Target,
+    target::{PathError, Target},
 };
 
 /// Arguments of `headgate explain`.
@@ -24,6 +26,13 @@ pub(super) struct ExplainArgs {
     /// Entrypoint the request comes by [default: web for http, websecure for https]
     #[arg(long, value_name = "NAME")]
     on: Option<String>,
+    /// Keys that sign sticky cookies, as for run: the pin of each endpoint is shown
+    #[arg(long, value_name = "FILE", env = "HEADGATE_COOKIE_KEYS_FILE")]
+    cookie_keys_file: Option<PathBuf>,
+    /// Redirect plain HTTP to https, to this port, as for run [without a value: 443]
+    #[arg(long, value_name = "PORT", env = "HEADGATE_REDIRECT_TO_HTTPS", num_args = 0..=1, default_missing_value = "443",
+          require_equals = true)]
+    redirect_to_https: Option<u16>,
     /// GET, POST, …
     method: String,
     /// http://app.example.com/path or https://…
@@ -38,27 +47,75 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let uri: Uri = args.url.parse().with_context(wrong)?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { bail!(wrong()) };
     let (host, _) = host_of(authority.as_str()).with_context(wrong)?;
-    let read = check::read(&args.manifests, &args.claims)?;
+    let keys = keys::load(args.cookie_keys_file.as_deref())?;
+    let read = check::read(&args.manifests, &args.claims, keys)?;
     let name = args.on.clone().unwrap_or_else(|| if scheme == "https" { "websecure".into() } else { "web".into() });
     let entrypoint = read.entrypoints.iter().position(|e| *e == name);
     let entrypoint =
         entrypoint.with_context(|| format!("there is no entrypoint {name}: {}", read.entrypoints.join(", ")))?;
-    let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let target = match Target::new(target) {
+    let target = match target(&args.url, &uri) {
         Ok(target) => target,
         Err(error) => {
             println!("refused with 400: {error}");
             return Ok(ExitCode::SUCCESS);
         }
     };
-    println!("{method} {host} {} on {name}", target.path());
+    println!("{method} {host} {} on {name}", printable(target.path()));
     if target.unchanged().is_none() {
-        println!("(the path as it is matched and forwarded; {} was asked for)", uri.path());
+        println!("(the path as it is matched and forwarded; {} was asked for)", printable(uri.path()));
     }
     println!();
-    let question = Question { entrypoint, host: &host, path: target.path() };
+    let redirect = args.redirect_to_https.filter(|_| scheme != "https").map(|port| location(&host, port, &target));
+    let question = Question {
+        entrypoint,
+        host: &host,
+        path: target.compared(),
+        redirect: redirect.as_deref(),
+        pins: args.cookie_keys_file.is_some(),
+    };
     for line in explain(read.compiler.table(), question) {
-        println!("{line}");
+        println!("{}", printable(&line));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The target that a client would send if it left nothing out. Parsing has dropped a fragment already, so that is
+/// looked for in what was typed.
+fn target(typed: &str, uri: &Uri) -> Result<Target, PathError> {
+    if typed.contains('#') {
+        return Err(PathError::Fragment);
+    }
+    Target::new(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")))
+}
+
+/// Where the proxy sends plain HTTP: the same host and path, the port that clients see.
+fn location(host: &str, port: u16, target: &Target) -> String {
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("https://{host}{port}{}{query}", target.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(url: &str) -> Result<Target, PathError> {
+        target(url, &url.parse().unwrap())
+    }
+
+    #[test]
+    fn a_fragment_is_refused_as_the_proxy_refuses_it() {
+        for url in ["http://a.test/x#y", "http://a.test/x?q=1#y", "http://a.test/#"] {
+            assert_eq!(asked(url).unwrap_err(), PathError::Fragment, "{url}");
+        }
+        assert_eq!(asked("http://a.test/x%23y").unwrap().path(), "/x%23y");
+        assert_eq!(asked("http://a.test").unwrap().path(), "/");
+    }
+
+    #[test]
+    fn the_redirect_goes_where_the_proxy_sends_it() {
+        let target = asked("http://a.test:8080/x/../y?q=1").unwrap();
+        assert_eq!(location("a.test", 443, &target), "https://a.test/y?q=1");
+        assert_eq!(location("a.test", 8443, &target), "https://a.test:8443/y?q=1");
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
 };
 
@@ -122,6 +122,11 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     let mut ready = published.ready.subscribe();
     runtime.block_on(ready.wait_for(|ready| *ready)).context("the manifests could not be read")?;
     let access_log = AccessLog::start(args.access_log.into(), Arc::clone(&metrics.access_log_dropped))?;
+    // Before anyone is told that we run: a signal that comes at once must find its handler.
+    let signals = {
+        let _runtime = runtime.enter();
+        Signals::new().context("signals can't be received")?
+    };
     let running = proxy::start(
         Proxy {
             settings: Arc::clone(&settings),
@@ -134,7 +139,7 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
         listeners,
     )?;
     started(&addresses);
-    let ending = runtime.spawn(end_on_signal(drain, Arc::clone(&settings)));
+    let ending = runtime.spawn(end_on_signal(signals, drain, Arc::clone(&settings)));
     running.join();
     ending.abort();
     access_log.flush(Duration::from_secs(2));
@@ -143,16 +148,23 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     Ok(())
 }
 
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+}
+
 /// Workers end by themselves once the drain is over; a second signal cuts it short.
-async fn end_on_signal(drain: Drain, settings: Arc<Settings>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals can't be received; only SIGKILL ends this process");
-        return std::future::pending().await;
-    };
+async fn end_on_signal(mut signals: Signals, drain: Drain, settings: Arc<Settings>) {
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = signals.terminate.recv() => {}
+        _ = signals.interrupt.recv() => {}
     }
     let limits = &settings.limits;
     tracing::info!(delay = ?limits.drain_delay, timeout = ?limits.drain, "ending: not ready any more");
@@ -165,7 +177,7 @@ async fn end_on_signal(drain: Drain, settings: Arc<Settings>) {
     };
     tokio::select! {
         () = ordered => {}
-        _ = interrupt.recv() => tracing::warn!("interrupted again: ending at once"),
+        _ = signals.interrupt.recv() => tracing::warn!("interrupted again: ending at once"),
     }
     drain.enter(Phase::Forced);
     // Dropping the sender would read as an end, too; stay until the workers are gone.

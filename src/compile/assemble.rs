@@ -1,19 +1,16 @@
-//! Fragments → hosts: the rules of a host from all Ingresses that have some, the older before the younger; and the
-//! certificates of hosts. Conflicts between Ingresses are found here.
+//! Fragments → hosts: the rules of a host from all Ingresses that have some, the older before the younger. Conflicts
+//! between Ingresses are found here.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-use super::{
-    routes::{CertClaim, Fragment, HostRule},
-    tls::covers,
-};
+use super::routes::{Fragment, HostRule};
 use crate::{
-    diagnostic::{Diagnostic, Subject},
+    diagnostic::Diagnostic,
     objects::{Key, Kind, ObjectId},
-    table::{self, Cert, Certs, Matcher, Paths},
+    table::{self, Matcher, Paths},
 };
 
 /// Who has rules for which host.
@@ -21,34 +18,68 @@ use crate::{
 pub(super) struct Hosts {
     members: HashMap<Arc<str>, BTreeSet<Key>>,
     hosts_of: HashMap<Key, BTreeSet<Arc<str>>>,
+    /// The full host names one label below a name.
+    below: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     conflicts: HashMap<Arc<str>, Vec<Diagnostic>>,
 }
 
 impl Hosts {
-    /// Notes the hosts of an Ingress, in place of those it had.
-    pub(super) fn join(&mut self, key: &Key, fragment: &Fragment) {
-        self.leave(key);
-        for rule in &fragment.rules {
-            self.members.entry(Arc::clone(&rule.host)).or_default().insert(key.clone());
-            self.hosts_of.entry(key.clone()).or_default().insert(Arc::clone(&rule.host));
-        }
-    }
-
-    /// Forgets the hosts of an Ingress.
-    pub(super) fn leave(&mut self, key: &Key) {
-        for host in self.hosts_of.remove(key).into_iter().flatten() {
-            if let Some(members) = self.members.get_mut(&host) {
+    /// Notes the hosts of an Ingress in place of those it had; `None` has none. True if they are others.
+    pub(super) fn set(&mut self, key: &Key, fragment: Option<&Fragment>) -> bool {
+        let now: BTreeSet<Arc<str>> = fragment.iter().flat_map(|f| f.rules.keys().cloned()).collect();
+        let before = self.hosts_of.remove(key).unwrap_or_default();
+        for host in before.difference(&now) {
+            if let Some(members) = self.members.get_mut(host) {
                 members.remove(key);
                 if members.is_empty() {
-                    self.members.remove(&host);
+                    self.members.remove(host);
+                    self.unlink(host);
                 }
+            }
+        }
+        for host in now.difference(&before) {
+            self.members.entry(Arc::clone(host)).or_default().insert(key.clone());
+            if let Some(parent) = parent(host) {
+                self.below.entry(parent.into()).or_default().insert(Arc::clone(host));
+            }
+        }
+        let changed = before != now;
+        if !now.is_empty() {
+            self.hosts_of.insert(key.clone(), now);
+        }
+        changed
+    }
+
+    fn unlink(&mut self, host: &Arc<str>) {
+        let Some(parent) = parent(host) else { return };
+        if let Some(below) = self.below.get_mut(parent) {
+            below.remove(host);
+            if below.is_empty() {
+                self.below.remove(parent);
             }
         }
     }
 
-    /// Whether an Ingress of this namespace has a rule for this host.
-    fn has(&self, host: &str, namespace: &str) -> bool {
+    /// Whether an Ingress of this namespace has a rule for this very host.
+    pub(super) fn has(&self, host: &str, namespace: &str) -> bool {
         self.members.get(host).is_some_and(|members| members.iter().any(|k| &*k.namespace == namespace))
+    }
+
+    /// Whether any Ingress has a rule for this very host.
+    pub(super) fn any(&self, host: &str) -> bool {
+        self.members.contains_key(host)
+    }
+
+    /// The namespaces that have a rule for this very host, sorted, without repeats.
+    pub(super) fn namespaces(&self, host: &str) -> impl Iterator<Item = &Arc<str>> {
+        let mut last = None;
+        let all = self.members.get(host).into_iter().flatten().map(|key| &key.namespace);
+        all.filter(move |namespace| last.replace(*namespace) != Some(*namespace))
+    }
+
+    /// The full host names with rules that are one label below a name.
+    pub(super) fn below(&self, parent: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.below.get(parent).into_iter().flatten()
     }
 
     pub(super) fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
@@ -56,8 +87,13 @@ impl Hosts {
     }
 }
 
+/// What stands behind the first label of a full host name.
+fn parent(host: &str) -> Option<&str> {
+    host.split_once('.').and_then(|(label, rest)| (label != "*").then_some(rest))
+}
+
 /// The Ingresses among `keys`, the oldest first (`creationTimestamp`, then namespace and name).
-fn by_age<'a>(
+pub(super) fn by_age<'a>(
     fragments: &'a BTreeMap<Key, Fragment>,
     keys: impl IntoIterator<Item = &'a Key>,
 ) -> Vec<(&'a Key, &'a Fragment)> {
@@ -75,24 +111,24 @@ pub(super) fn hosts(
 ) {
     for host in touched {
         let members = by_age(fragments, hosts.members.get(host).into_iter().flatten());
-        let of_host = |fragment: &'_ Fragment| -> Vec<HostRule> {
-            fragment.rules.iter().filter(|r| r.host == *host).cloned().collect()
+        let of_host = |(key, fragment)| {
+            let fragment: &Fragment = fragment;
+            fragment.rules.get(host).into_iter().flatten().map(move |rule| (key, fragment, rule))
         };
-        let rules: Vec<Entry<'_>> =
-            members.into_iter().flat_map(|(k, f)| of_host(f).into_iter().map(move |r| (k, f, r))).collect();
+        let rules: Vec<Entry<'_>> = members.into_iter().flat_map(of_host).collect();
         let found = conflicts(&rules);
         if found.is_empty() {
             hosts.conflicts.remove(host);
         } else {
             hosts.conflicts.insert(Arc::clone(host), found);
         }
-        let rules: Vec<_> = rules.into_iter().map(|(_, _, rule)| rule.rule).collect();
+        let rules: Vec<_> = rules.into_iter().map(|(_, _, rule)| rule.rule.clone()).collect();
         table.set(host, (!rules.is_empty()).then(|| Paths::new(rules)));
     }
 }
 
 /// A rule of a host, with the Ingress it is of.
-type Entry<'a> = (&'a Key, &'a Fragment, HostRule);
+type Entry<'a> = (&'a Key, &'a Fragment, &'a HostRule);
 
 /// Equal claims: the older has won; the younger is told.
 fn conflicts(rules: &[Entry<'_>]) -> Vec<Diagnostic> {
@@ -107,94 +143,23 @@ fn conflicts(rules: &[Entry<'_>]) -> Vec<Diagnostic> {
         };
         let earlier = claims.entry(claim).or_default();
         let mine = rule.rule.route.entrypoints;
-        if let Some((winner, _, _)) = earlier.iter().find(|(_, _, r)| r.rule.route.entrypoints.overlaps(mine)) {
+        if let Some((winner, other, first)) = earlier.iter().find(|(_, _, r)| r.rule.route.entrypoints.overlaps(mine)) {
             let route = &rule.rule.route;
             let host = if route.host.is_empty() { "every host" } else { &route.host };
-            let text = format!("{host} {} is claimed already by Ingress {winner}, which is older and wins", route.path);
+            let (by, help) = if winner == key {
+                let by = format!("an earlier rule of this Ingress ({}), which wins", first.field);
+                (by, "remove one of the two rules")
+            } else {
+                let why = if other.created == fragment.created { "comes first by name" } else { "is older" };
+                let help = "remove one of the two rules, or decide by the annotation router.priority";
+                (format!("Ingress {winner}, which {why} and wins"), help)
+            };
+            let text = format!("{host} {} is claimed already by {by}", route.path);
             let subject = ObjectId::new(Kind::Ingress, (*key).clone()).subject();
             let said = Diagnostic::warning(subject, rule.field.clone(), "RouteConflict", text);
-            let help = "remove one of the two rules, or decide by the annotation router.priority";
             found.push(said.help(help).at(fragment.origin.clone()));
         }
         earlier.push(entry);
-    }
-    found
-}
-
-/// Certificates by host: the unexpired before the expired, then those of the older Ingress.
-pub(super) fn certs(
-    fragments: &BTreeMap<Key, Fragment>,
-    hosts: &Hosts,
-    loaded: &HashMap<Key, Result<Arc<Cert>, String>>,
-    now: i64,
-) -> Certs {
-    let claimants = fragments.iter().filter(|(_, f)| !f.certs.is_empty()).map(|(key, _)| key);
-    let mut found: Vec<(bool, Arc<str>, Arc<Cert>)> = Vec::new();
-    for (key, fragment) in by_age(fragments, claimants) {
-        for claim in fragment.certs.iter().filter(|c| is_served(c, key, hosts)) {
-            if let Some(Ok(cert)) = loaded.get(&claim.secret) {
-                found.push((!cert.is_valid_at(now), Arc::clone(&claim.host), Arc::clone(cert)));
-            }
-        }
-    }
-    found.sort_by_key(|(expired, _, _)| *expired);
-    let mut certs = Certs::default();
-    for (_, host, cert) in found {
-        certs.insert(&host, cert);
-    }
-    certs
-}
-
-/// A certificate is served for a host only where an Ingress of its own namespace has a rule for that host.
-fn is_served(claim: &CertClaim, ingress: &Key, hosts: &Hosts) -> bool {
-    claim.own || hosts.has(&claim.host, &ingress.namespace)
-}
-
-/// What is wrong with `spec.tls` and the Secrets it names.
-pub(super) fn cert_diagnostics(
-    fragments: &BTreeMap<Key, Fragment>,
-    hosts: &Hosts,
-    loaded: &HashMap<Key, Result<Arc<Cert>, String>>,
-) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    for (key, fragment) in fragments {
-        let subject: Subject = ObjectId::new(Kind::Ingress, key.clone()).subject();
-        let mut say = |warning: bool, field: &str, code, text: String, help: &str| {
-            let (subject, field) = (subject.clone(), field.to_owned());
-            let said = if warning {
-                Diagnostic::warning(subject, field, code, text)
-            } else {
-                Diagnostic::error(subject, field, code, text)
-            };
-            found.push(said.help(help).at(fragment.origin.clone()));
-        };
-        for claim in &fragment.certs {
-            if !is_served(claim, key, hosts) {
-                let text =
-                    format!("no rule of namespace {} has host {}, so it is not served", key.namespace, claim.host);
-                say(true, &claim.field, "TlsHostWithoutRule", text, "add a rule for the host, or remove it from hosts");
-            }
-            match loaded.get(&claim.secret) {
-                Some(Err(reason)) => {
-                    let text = format!(
-                        "Secret {} can't be used: {reason}; {} gets the default certificate",
-                        claim.secret, claim.host
-                    );
-                    let help = "make it with `kubectl create secret tls NAME --cert=… --key=…`";
-                    say(false, &format!("{}.secretName", claim.field), "SecretInvalid", text, help);
-                }
-                Some(Ok(cert)) if !cert.names.iter().any(|name| covers(name, &claim.host)) => {
-                    let text = format!(
-                        "the certificate in Secret {} is not for {} but for {}; browsers will refuse it",
-                        claim.secret,
-                        claim.host,
-                        cert.names.join(", ")
-                    );
-                    say(true, &claim.field, "CertificateMismatch", text, "use a certificate that names the host");
-                }
-                _ => {}
-            }
-        }
     }
     found
 }

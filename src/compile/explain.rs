@@ -1,8 +1,12 @@
 //! Why a request goes where it goes: the rules that could take it, the one that does, and what it does with it.
+//!
+//! Takes the table and a [`Question`], gives lines for people. It knows nothing of flags, and prints nothing.
+
+use std::sync::Arc;
 
 use crate::{
-    balance::Policy,
-    table::{Action, Matcher, Rule, Table, path::Listed},
+    balance::{Policy, Service},
+    table::{Action, Matcher, Route, Table, path::Listed},
 };
 
 /// A request, as routing sees it.
@@ -12,87 +16,138 @@ pub struct Question<'a> {
     pub entrypoint: usize,
     /// Lower case, without port.
     pub host: &'a str,
-    /// Normalised.
+    /// As [`crate::target::Target::compared`] writes it.
     pub path: &'a str,
+    /// Where the request is redirected to, whatever its route, because it is plain HTTP (`--redirect-to-https`).
+    pub redirect: Option<&'a str>,
+    /// Whether pins are worth showing: the table was compiled with the keys of the file, not with random ones.
+    pub pins: bool,
 }
 
-/// Every rule under the hosts that the request falls under, most specific host first, and the winner.
+/// A rule that matches, under its host.
+struct Candidate<'t> {
+    host: String,
+    listed: Listed<'t>,
+}
+
+/// The rules that match, the winner first and with each other one why it lost; then what the winner does.
 pub fn explain(table: &Table, question: Question<'_>) -> Vec<String> {
     let winner = table.lookup(question.entrypoint, question.host, question.path);
     let parent = question.host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
-    let mut lines = Vec::new();
+    let (mut candidates, mut others) = (Vec::new(), 0_usize);
     let list = table.hosts.list();
-    for wanted in [Some(question.host.to_owned()), parent, Some("*".to_owned())].into_iter().flatten() {
-        let Some((_, paths)) = list.iter().find(|(host, _)| *host == wanted) else { continue };
+    for host in [Some(question.host.to_owned()), parent, Some("*".to_owned())].into_iter().flatten() {
+        let Some((_, paths)) = list.iter().find(|(of, _)| *of == host) else { continue };
         for listed in paths.list() {
-            let (_, _, _, route) = listed;
-            let verdict = if winner.is_some_and(|w| std::sync::Arc::ptr_eq(w, route)) {
-                "TAKES IT"
-            } else if !route.entrypoints.contains(question.entrypoint) {
-                "is not on this entrypoint"
-            } else if matches(&listed, question.path) {
-                "matches, but comes later"
+            if matches(&listed, question.path) {
+                candidates.push(Candidate { host: host.clone(), listed });
             } else {
-                "does not match"
-            };
-            let (kind, path, priority, _) = listed;
-            let kind = if priority == Rule::LAST { "default backend" } else { kind };
-            let priority =
-                if priority == Rule::LAST || priority == 0 { String::new() } else { format!(", priority {priority}") };
-            let of = format!("Ingress {}/{}", route.labels.namespace, route.labels.ingress);
-            lines.push(format!("{verdict:<26} {wanted} {path} ({kind}{priority}) of {of}"));
+                others += 1;
+            }
         }
+    }
+    let is_winner = |c: &Candidate<'_>| winner.is_some_and(|winner| Arc::ptr_eq(winner, c.listed.route));
+    let first = candidates.iter().find(|c| is_winner(c));
+    let mut lines: Vec<String> = first.iter().map(|c| c.line("TAKES IT")).collect();
+    lines.extend(candidates.iter().filter(|c| !is_winner(c)).map(|c| c.line(c.lost_to(first, question.entrypoint))));
+    let more = if candidates.is_empty() { "" } else { "more " };
+    match others {
+        0 => {}
+        1 => lines.push(format!("1 {more}rule of these hosts does not match")),
+        n => lines.push(format!("{n} {more}rules of these hosts do not match")),
     }
     match winner {
         None => lines.push("no rule takes it: 404".to_owned()),
         Some(route) => {
             lines.push(String::new());
-            lines.extend(outcome(route));
+            lines.extend(outcome(route, question));
         }
     }
     lines
 }
 
-fn matches((kind, path, _, _): &Listed<'_>, request: &str) -> bool {
-    match *kind {
-        "Exact" => Matcher::Exact((*path).into()).matches(request),
-        "Prefix" => Matcher::prefix(path).matches(request),
-        _ => regex::Regex::new(path).is_ok_and(|regex| regex.is_match(request)),
+impl Candidate<'_> {
+    fn line(&self, verdict: &str) -> String {
+        let Listed { kind, path, priority, default_backend, route } = self.listed;
+        let kind = if default_backend { "default backend" } else { kind };
+        let priority = priority.map(|p| format!(", priority {p}")).unwrap_or_default();
+        let of = format!("Ingress {}/{}", route.labels.namespace, route.labels.ingress);
+        format!("{verdict:<26} {} {path} ({kind}{priority}) of {of}", self.host)
+    }
+
+    /// Why the winner comes first: see [`crate::table::path`] for the order.
+    fn lost_to(&self, winner: Option<&Self>, entrypoint: usize) -> &'static str {
+        let Some(winner) = winner.filter(|_| self.listed.route.entrypoints.contains(entrypoint)) else {
+            return "is not on this entrypoint";
+        };
+        let (own, first) = (&self.listed, &winner.listed);
+        let explicit = own.priority.is_some() || first.priority.is_some();
+        if self.host != winner.host {
+            "has a less specific host"
+        } else if own.default_backend && !first.default_backend {
+            "comes after every path"
+        } else if explicit && own.priority != first.priority {
+            "has a lower priority"
+        } else if own.route.path.len() < first.route.path.len() {
+            "has a shorter path"
+        } else if own.kind != first.kind && first.kind == "Exact" {
+            "comes after Exact"
+        } else {
+            "is of a younger rule"
+        }
     }
 }
 
-fn outcome(route: &crate::table::Route) -> Vec<String> {
-    let mut lines = Vec::new();
+fn matches(listed: &Listed<'_>, request: &str) -> bool {
+    match listed.kind {
+        "Exact" => Matcher::Exact(listed.path.into()).matches(request),
+        "Prefix" => Matcher::prefix(listed.path).matches(request),
+        _ => regex::Regex::new(listed.path).is_ok_and(|regex| regex.is_match(request)),
+    }
+}
+
+fn outcome(route: &Route, question: Question<'_>) -> Vec<String> {
+    if let Some(to) = question.redirect.filter(|_| !route.acme) {
+        return vec![format!("redirected to {to}, as all plain HTTP is")];
+    }
     if let Action::Closed(reason) = &route.action {
         return vec![format!("the route is closed, answered with 503: {reason}")];
     }
+    let mut lines = Vec::new();
     for (nth, middleware) in route.middlewares.iter().enumerate() {
         lines.push(format!("middleware {}: {middleware}", nth + 1));
     }
     if let Some(sticky) = &route.sticky {
         lines.push(format!("sessions are pinned by the cookie {}", sticky.name()));
+        if !question.pins {
+            lines.push("  (its pins can only be shown with the keys that sign them)".to_owned());
+        }
     }
     match &route.action {
         Action::Forward(service) => {
-            let policy = match service.options.policy {
-                Policy::RoundRobin => "one after the other".to_owned(),
-                Policy::ClientIp(ms) => format!("by client address, remembered for {} s", ms / 1_000),
-            };
-            lines.push(format!(
-                "goes to service {} ({}), shared out {policy}",
-                service.key,
-                service.options.scheme.as_str()
-            ));
-            let set = service.endpoints().load();
-            for (index, endpoint) in set.endpoints().iter().enumerate() {
-                let state = if set.is_ready(index) { "ready" } else { "terminating: keeps its sessions" };
-                lines.push(format!("  endpoint {} {} ({state})", endpoint.address, endpoint.pod));
-            }
-            if set.endpoints().is_empty() {
-                lines.push("  it has no endpoint: answered with 503".to_owned());
-            }
+            lines.extend(forward(service, question.pins && route.sticky.is_some()));
         }
         Action::NoService(reason) | Action::Closed(reason) => lines.push(format!("answered with 503: {reason}")),
+    }
+    lines
+}
+
+fn forward(service: &Service, pins: bool) -> Vec<String> {
+    let policy = match service.options.policy {
+        Policy::RoundRobin => "one after the other".to_owned(),
+        Policy::ClientIp(ms) => format!("by client address, remembered for {} s", ms / 1_000),
+    };
+    let scheme = service.options.scheme.as_str();
+    let mut lines = vec![format!("goes to service {} ({scheme}), shared out {policy}", service.key)];
+    let set = service.endpoints().load();
+    for (index, endpoint) in set.endpoints().iter().enumerate() {
+        let state = if set.is_ready(index) { "ready" } else { "terminating: keeps its sessions" };
+        let pin = set.segment(index).filter(|_| pins);
+        let pin = pin.map(|pin| format!(", pin {}", String::from_utf8_lossy(pin))).unwrap_or_default();
+        lines.push(format!("  endpoint {} {} ({state}){pin}", endpoint.address, endpoint.pod));
+    }
+    if set.endpoints().is_empty() {
+        lines.push("  it has no endpoint: answered with 503".to_owned());
     }
     lines
 }

@@ -1,68 +1,145 @@
 //! Middleware references in the order of the annotation → the steps of a chain. One that is missing or invalid
 //! closes the route.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    sync::Arc,
+};
 
 use super::view::View;
 use crate::{
-    diagnostic::{Diagnostic, Subject, did_you_mean},
+    diagnostic::{Diagnostic, Origin, Subject, did_you_mean},
     middleware::{
-        BasicAuth, Headers, InvalidField, Middleware, RedirectScheme, StripPrefix, basic_auth::Users, headers,
+        BasicAuth, Chain, Headers, InvalidField, Middleware, RedirectScheme, StripPrefix, basic_auth::Users, headers,
     },
     objects::{self, Key, Kind, Meta, ObjectId, Secret, middleware as object},
     settings::Claims,
 };
 
+/// A name that differs by more than so many letters in length is never what was meant; the comparison is dear.
+const FURTHEST: usize = 4;
+
 /// `chain` may nest so deep.
 const DEEPEST: usize = 16;
+
+/// A route may come to so many middlewares, those inside of chains counted each time. Chains that name a chain twice,
+/// which names one twice, would come to more than there is memory for.
+const MOST: usize = 256;
+
+/// A list of references and whom to tell when one is wrong.
+#[derive(Debug)]
+pub(super) struct Refs<'a> {
+    pub(super) list: &'a [Arc<str>],
+    pub(super) subject: Subject,
+    pub(super) origin: Option<Origin>,
+    /// `router.middlewares` or `service.middlewares`
+    pub(super) annotation: &'static str,
+}
 
 /// What the references of a route come to.
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
-    pub(super) steps: Vec<Middleware>,
+    pub(super) chain: Chain,
     /// For people, as `namespace/name`.
     pub(super) names: Vec<Arc<str>>,
     pub(super) sticky: Option<object::Sticky>,
     pub(super) closed: Option<String>,
-    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
-/// Resolves references, outermost first. Each comes with the annotation it was read from.
+type Found = Result<Key, (&'static str, String, String)>;
+
+/// What one Ingress has resolved already: all its paths mostly have the same list.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    /// By the Service whose own references come last, if it has some.
+    lists: BTreeMap<Option<Key>, Rc<Resolved>>,
+    found: HashMap<Arc<str>, Found>,
+}
+
+/// Resolves lists of references, the outermost first. `service` is the Service whose annotation the last list is, if
+/// there is one; each combination is resolved, and its faults said, once.
 pub(super) fn resolve(
     view: &View<'_>,
     ingress: &Meta,
-    subject: &Subject,
-    refs: &[(Arc<str>, &str)],
     claims: &Claims,
-) -> Resolved {
-    let mut resolver = Resolver { view, ingress, subject, claims, out: Resolved::default() };
-    for (reference, annotation) in refs {
-        let field = format!("metadata.annotations[traefik.ingress.kubernetes.io/{annotation}]");
-        match resolver.find(reference) {
-            Ok(key) => resolver.add(&key, &mut Vec::new()),
-            Err((code, text, help)) => {
-                let text = format!("{text}, so its routes are closed (503)");
-                let diagnostic = Diagnostic::error(subject.clone(), field, code, text.clone());
-                resolver.out.diagnostics.push(diagnostic.help(help));
-                resolver.out.closed.get_or_insert(text);
+    (lists, service): (&[Refs<'_>], Option<Key>),
+    cache: &mut Cache,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Rc<Resolved> {
+    if let Some(known) = cache.lists.get(&service) {
+        return Rc::clone(known);
+    }
+    let mut resolver = Resolver {
+        view,
+        ingress,
+        claims,
+        found: &mut cache.found,
+        diagnostics,
+        steps: Vec::new(),
+        added: 0,
+        out: Resolved::default(),
+    };
+    for refs in lists {
+        for reference in refs.list {
+            match resolver.find(reference) {
+                Ok(key) => resolver.add(&key, refs, &mut Vec::new()),
+                Err((code, text, help)) => {
+                    resolver.close(refs, code, format!("{text}, so its routes are closed (503)"), help, text);
+                }
             }
         }
     }
-    resolver.out
+    let Resolver { mut steps, mut out, added, .. } = resolver;
+    if added > MOST {
+        // Closed anyway, and every route keeps the names.
+        steps.clear();
+        out.names.clear();
+    }
+    out.chain = Chain::new(steps);
+    let resolved = Rc::new(out);
+    cache.lists.insert(service, Rc::clone(&resolved));
+    resolved
 }
 
 struct Resolver<'a> {
     view: &'a View<'a>,
     ingress: &'a Meta,
-    subject: &'a Subject,
     claims: &'a Claims,
+    found: &'a mut HashMap<Arc<str>, Found>,
+    diagnostics: &'a mut Vec<Diagnostic>,
+    steps: Vec<Middleware>,
+    /// How many Middlewares have been added, chains included.
+    added: usize,
     out: Resolved,
 }
 
 impl Resolver<'_> {
-    /// The Middleware that a reference names. `namespace-name` is read at every dash; where that is ambiguous, the
+    /// Says something of the annotation.
+    fn say(&mut self, refs: &Refs<'_>, said: impl FnOnce(Subject, String) -> Diagnostic) {
+        let field = format!("metadata.annotations[traefik.ingress.kubernetes.io/{}]", refs.annotation);
+        self.diagnostics.push(said(refs.subject.clone(), field).at(refs.origin.clone()));
+    }
+
+    /// Closes the routes for a fault that is said of the annotation.
+    fn close(&mut self, refs: &Refs<'_>, code: &'static str, text: String, help: impl Into<String>, reason: String) {
+        self.say(refs, |subject, field| Diagnostic::error(subject, field, code, text).help(help));
+        self.out.closed.get_or_insert(reason);
+    }
+
+    /// The Middleware that a reference names, looked for once.
+    fn find(&mut self, reference: &Arc<str>) -> Found {
+        if let Some(known) = self.found.get(reference) {
+            return known.clone();
+        }
+        let found = self.search(reference);
+        self.found.insert(Arc::clone(reference), found.clone());
+        found
+    }
+
+    /// `namespace-name` is read at every dash; where that is ambiguous, the
     /// Ingress's own namespace decides, else nothing does.
-    fn find(&self, reference: &str) -> Result<Key, (&'static str, String, String)> {
+    fn search(&self, reference: &str) -> Found {
         let Some((joined, provider)) = reference.rsplit_once('@') else {
             let help = format!("write {}-{reference}@kubernetescrd", self.ingress.namespace);
             return Err(("MiddlewareNotFound", format!("middleware reference {reference} has no @provider"), help));
@@ -92,8 +169,11 @@ impl Resolver<'_> {
         let key = match found.as_slice() {
             [key] => key.clone(),
             [] => {
-                let known: Vec<String> =
-                    self.view.middlewares().map(|m| format!("{}-{}", m.meta.namespace, m.meta.name)).collect();
+                let near = |m: &&Arc<objects::Middleware>| {
+                    joined.len().abs_diff(m.meta.namespace.len() + 1 + m.meta.name.len()) <= FURTHEST
+                };
+                let near = self.view.middlewares().filter(near);
+                let known: Vec<String> = near.map(|m| format!("{}-{}", m.meta.namespace, m.meta.name)).collect();
                 let help = match did_you_mean(joined, known.iter().map(String::as_str)) {
                     Some(word) => format!("did you mean {word}@kubernetescrd?"),
                     None => "create the Middleware; the reference is its namespace, a dash, its name".to_owned(),
@@ -124,37 +204,47 @@ impl Resolver<'_> {
 
     /// Adds a Middleware that exists, with what its chain names. A fault in it is said of the Middleware, and closes
     /// the route.
-    fn add(&mut self, key: &Key, above: &mut Vec<Key>) {
+    fn add(&mut self, key: &Key, refs: &Refs<'_>, above: &mut Vec<Key>) {
         let Some(middleware) = self.view.middleware(key) else { return };
+        self.added += 1;
+        if self.added > MOST {
+            if self.added == MOST + 1 {
+                let reason = format!("the chain has more than {MOST} middlewares");
+                let text = format!("{reason}, so its routes are closed (503)");
+                self.close(refs, "ChainTooLong", text, "name fewer; a chain counts as all that it names", reason);
+            }
+            return;
+        }
         let subject = ObjectId::new(Kind::Middleware, key.clone()).subject();
         let mut said: Vec<Diagnostic> = Vec::new();
         for field in &middleware.unknown {
-            let text = format!("{field} is not a field of a Middleware; it has no effect");
-            said.push(Diagnostic::warning(subject.clone(), field.clone(), "UnknownField", text));
+            let text = format!("{field} is not a field of a Middleware; routes that name it are closed (503)");
+            let help = "correct it, or remove it";
+            said.push(Diagnostic::error(subject.clone(), field.clone(), "UnknownField", text).help(help));
         }
         for quiet in middleware.spec.without_effect() {
             let text = format!("{} {}", quiet.field, quiet.message);
             said.push(Diagnostic::warning(subject.clone(), quiet.field, "NoEffect", text).help(quiet.help));
         }
-        if let Err(fault) = self.build(middleware, above) {
-            let text = format!("{}; routes that name it are closed (503)", fault.message);
-            let field = if fault.field.is_empty() { "spec".to_owned() } else { format!("spec.{}", fault.field) };
-            said.push(Diagnostic::error(subject, field, fault.code, text).help(fault.help));
-            let reason = format!("Middleware {key}: {}", fault.message);
-            let mine = Diagnostic::error(
-                self.subject.clone(),
-                "metadata.annotations[traefik.ingress.kubernetes.io/router.middlewares]",
-                "MiddlewareInvalid",
-                format!("{reason}, so its routes are closed (503)"),
-            );
-            self.out.diagnostics.push(mine.help("see the Middleware's own diagnostic"));
-            self.out.closed.get_or_insert(reason);
-        }
         self.out.names.push(format!("{key}").into());
-        self.out.diagnostics.extend(said.into_iter().map(|d| d.at(middleware.meta.origin.clone())));
+        let fault = match self.build(middleware, refs, above) {
+            Err(fault) => {
+                let text = format!("{}; routes that name it are closed (503)", fault.message);
+                let field = if fault.field.is_empty() { "spec".to_owned() } else { format!("spec.{}", fault.field) };
+                said.push(Diagnostic::error(subject, field, fault.code, text).help(fault.help));
+                Some(fault.message)
+            }
+            Ok(()) => middleware.unknown.first().map(|field| format!("it has the unknown field {field}")),
+        };
+        self.diagnostics.extend(said.into_iter().map(|d| d.at(middleware.meta.origin.clone())));
+        if let Some(fault) = fault {
+            let reason = format!("Middleware {key}: {fault}");
+            let text = format!("{reason}, so its routes are closed (503)");
+            self.close(refs, "MiddlewareInvalid", text, "see the Middleware's own diagnostic", reason);
+        }
     }
 
-    fn build(&mut self, middleware: &objects::Middleware, above: &mut Vec<Key>) -> Result<(), Fault> {
+    fn build(&mut self, middleware: &objects::Middleware, refs: &Refs<'_>, above: &mut Vec<Key>) -> Result<(), Fault> {
         let spec = &middleware.spec;
         match spec.kinds().as_slice() {
             [_] => {}
@@ -166,9 +256,7 @@ impl Resolver<'_> {
             }
         }
         if let Some(sticky) = &spec.sticky {
-            if sticky.cookie.is_some() && self.out.sticky.is_none() {
-                self.out.sticky = Some(sticky.clone());
-            }
+            self.sticky(sticky, refs, &middleware.meta)?;
         } else if let Some(fields) = &spec.headers {
             if fields.is_empty() {
                 return Err(Fault::of(
@@ -178,20 +266,20 @@ impl Resolver<'_> {
                 ));
             }
             let built = Headers::new(&headers_options(fields)).map_err(|e| Fault::field("headers", e))?;
-            self.out.steps.push(Middleware::Headers(Box::new(built)));
+            self.steps.push(Middleware::Headers(Box::new(built)));
         } else if let Some(fields) = &spec.redirect_scheme {
             let (scheme, port) = (fields.scheme.as_deref(), fields.port.as_deref());
             let built = RedirectScheme::new(scheme, port, fields.permanent.unwrap_or(false));
-            self.out.steps.push(Middleware::RedirectScheme(built.map_err(|e| Fault::field("redirectScheme", e))?));
+            self.steps.push(Middleware::RedirectScheme(built.map_err(|e| Fault::field("redirectScheme", e))?));
         } else if let Some(fields) = &spec.strip_prefix {
             let built =
                 StripPrefix::new(fields.prefixes.iter().flatten()).map_err(|e| Fault::field("stripPrefix", e))?;
-            self.out.steps.push(Middleware::StripPrefix(built));
+            self.steps.push(Middleware::StripPrefix(built));
         } else if let Some(fields) = &spec.basic_auth {
             let built = self.basic_auth(fields, &middleware.meta)?;
-            self.out.steps.push(Middleware::BasicAuth(Box::new(built)));
+            self.steps.push(Middleware::BasicAuth(Box::new(built)));
         } else if let Some(chain) = &spec.chain {
-            self.chain(chain, &middleware.meta, above)?;
+            self.chain(chain, &middleware.meta, refs, above)?;
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";
@@ -203,7 +291,40 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    fn chain(&mut self, chain: &object::Chain, meta: &Meta, above: &mut Vec<Key>) -> Result<(), Fault> {
+    /// The first cookie of a route is its cookie.
+    fn sticky(&mut self, sticky: &object::Sticky, refs: &Refs<'_>, meta: &Meta) -> Result<(), Fault> {
+        let Some(cookie) = &sticky.cookie else { return Ok(()) };
+        for (field, value) in [("name", &cookie.name), ("path", &cookie.path), ("domain", &cookie.domain)] {
+            let bad = |c: char| c.is_control() || c == ';' || c == ',';
+            if let Some(value) = value.as_ref().filter(|value| value.contains(bad)) {
+                let text = format!("{value:?} can't stand in a cookie");
+                let help = "a cookie has no semicolon, no comma and no control character in it";
+                return Err(Fault::of(format!("sticky.cookie.{field}"), text, help));
+            }
+        }
+        if self.out.sticky.is_some() {
+            let text =
+                format!("Middleware {} is the second with a sticky cookie on a route: the first counts", meta.key());
+            self.say(refs, |subject, field| {
+                Diagnostic::warning(subject, field, "SecondSticky", text).help("name one of them only")
+            });
+        } else {
+            self.out.sticky = Some(sticky.clone());
+        }
+        Ok(())
+    }
+
+    fn chain(
+        &mut self,
+        chain: &object::Chain,
+        meta: &Meta,
+        refs: &Refs<'_>,
+        above: &mut Vec<Key>,
+    ) -> Result<(), Fault> {
+        let members = chain.middlewares.as_deref().unwrap_or_default();
+        if members.is_empty() {
+            return Err(Fault::of("chain.middlewares", "the chain names no middleware", "name those that it is of"));
+        }
         let here = meta.key();
         if above.contains(&here) || above.len() >= DEEPEST {
             return Err(Fault::of(
@@ -213,7 +334,10 @@ impl Resolver<'_> {
             ));
         }
         above.push(here);
-        for (index, reference) in chain.middlewares.iter().flatten().enumerate() {
+        for (index, reference) in members.iter().enumerate() {
+            if self.added > MOST {
+                break;
+            }
             let field = format!("chain.middlewares[{index}]");
             let namespace = reference.namespace.as_deref().filter(|n| !n.is_empty()).unwrap_or(&meta.namespace);
             let key = Key::new(namespace, reference.name.as_str());
@@ -229,7 +353,7 @@ impl Resolver<'_> {
                     Fault::of(field, format!("Middleware {key} does not exist"), "create it, or correct the name");
                 return Err(Fault { code: "MiddlewareNotFound", ..fault });
             }
-            self.add(&key, above);
+            self.add(&key, refs, above);
         }
         above.pop();
         Ok(())

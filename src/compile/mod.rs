@@ -4,15 +4,19 @@
 //! compiles again only what it touches:
 //! 1. [`claim`]: is the Ingress ours?
 //! 2. `routes`: its rules → routes, with `services`, `middlewares`, `sticky`; its `spec.tls` → claims on hosts.
-//! 3. `assemble`: the rules of each touched host, oldest Ingress first → `table::Paths`; certificates → `table::Certs`.
+//! 3. `assemble`: the rules of each touched host, oldest Ingress first → `table::Paths`; `certs`: the certificates of
+//!    hosts → `table::Certs`.
 //!
-//! A change of endpoints alone never comes here further than `services`: one endpoint set is made anew. Compiling
+//! A change of endpoints alone never comes here further than `pool`: one endpoint set is made anew. Compiling
 //! step by step gives the same as compiling everything at once; a property test holds it to that.
 
 mod assemble;
+mod certs;
 pub mod claim;
 pub mod explain;
 mod middlewares;
+mod paths;
+mod pool;
 mod routes;
 mod services;
 mod sticky;
@@ -27,19 +31,20 @@ use std::{
 
 use assemble::Hosts;
 use claim::{Claim, Classes};
+use pool::Services;
 use routes::Fragment;
 pub use services::external_candidates;
 use view::View;
 
 use crate::{
-    balance::{EndpointSet, Keys, Scheme, Service, ServiceKey, Signing, sticky::Group},
-    diagnostic::{Diagnostic, Diagnostics},
+    balance::{EndpointSet, Keys, Service, ServiceKey, sticky::Group},
+    diagnostic::{Diagnostic, Diagnostics, did_you_mean},
     objects::{
         Key, Kind, ObjectId,
         store::{Changes, Store},
     },
     settings::Claims,
-    table::{Cert, Table},
+    table::Table,
 };
 
 /// What a change came to.
@@ -51,8 +56,10 @@ pub struct Outcome {
     pub endpoints: Vec<(Arc<Service>, Arc<EndpointSet>)>,
     /// Members of sticky cookies, to be published with the table.
     pub groups: Vec<(Arc<Group>, Vec<Arc<Service>>)>,
-    /// Whether the diagnostics are others than before.
+    /// Whether the diagnostics may be others than before.
     pub diagnostics: bool,
+    /// Whether services have come, gone or changed their external name.
+    pub services: bool,
 }
 
 /// Compiles objects, change by change.
@@ -67,107 +74,18 @@ pub struct Compiler {
     middleware_readers: BTreeSet<Key>,
     services: Services,
     hosts: Hosts,
-    certs: HashMap<Key, Result<Arc<Cert>, String>>,
+    certs: certs::Loaded,
+    /// Ingresses that are not ours, with the class they name.
+    foreign: BTreeMap<Key, Option<Arc<str>>>,
     table: Table,
-}
-
-/// The services that fragments use, with their endpoints.
-#[derive(Debug)]
-struct Services {
-    keys: Keys,
-    legacy_cookies: bool,
-    external_loopback: bool,
-    by_key: HashMap<ServiceKey, Entry>,
-    groups: HashMap<String, Arc<Group>>,
-    /// Keys of services made or changed since the endpoints were last computed.
-    fresh: BTreeSet<ServiceKey>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    service: Arc<Service>,
-    set: Option<(Keys, Arc<EndpointSet>)>,
-    /// The ExternalName to resolve, and what it resolved to.
-    external: Option<(Arc<str>, Vec<IpAddr>)>,
-    users: usize,
-}
-
-impl Services {
-    /// The service that was found, made on first use; with other options it is made anew around the same endpoints.
-    fn get(&mut self, found: services::Found) -> Arc<Service> {
-        let external = found.external;
-        match self.by_key.entry(found.key.clone()) {
-            std::collections::hash_map::Entry::Occupied(mut entry) => {
-                let entry = entry.get_mut();
-                if entry.service.options != found.options {
-                    entry.service = Arc::new(entry.service.with_options(found.options));
-                    self.fresh.insert(found.key);
-                }
-                if entry.external.as_ref().map(|(name, _)| name) != external.as_ref() {
-                    entry.external = external.map(|name| (name, Vec::new()));
-                }
-                Arc::clone(&entry.service)
-            }
-            std::collections::hash_map::Entry::Vacant(slot) => {
-                let service = Arc::new(Service::new(found.key.clone(), found.options));
-                self.fresh.insert(found.key);
-                let external = external.map(|name| (name, Vec::new()));
-                Arc::clone(&slot.insert(Entry { service, set: None, external, users: 0 }).service)
-            }
-        }
-    }
-
-    fn group(&mut self, cookie: &str) -> Arc<Group> {
-        Arc::clone(self.groups.entry(cookie.to_owned()).or_default())
-    }
-
-    /// Makes a service's endpoint set anew, if its endpoints, keys or scheme are others than those it has.
-    fn endpoints(&mut self, key: &ServiceKey, store: &Store, force: bool) -> Option<(Arc<Service>, Arc<EndpointSet>)> {
-        let entry = self.by_key.get_mut(key)?;
-        let candidates = match &entry.external {
-            Some((name, resolved)) => {
-                let literal: Vec<IpAddr> = name.parse().into_iter().collect();
-                let addresses = if literal.is_empty() { resolved } else { &literal };
-                external_candidates(addresses, key.port, self.external_loopback)
-            }
-            None => services::candidates(store, key),
-        };
-        let legacy_scheme = self.legacy_cookies.then(|| match entry.service.options.scheme {
-            Scheme::Https => "https",
-            Scheme::Http => "http",
-            Scheme::H2c => "h2c",
-        });
-        let signing = Signing { keys: &self.keys, legacy_scheme };
-        let set = Arc::new(EndpointSet::build(key, candidates, signing, entry.set.as_ref()));
-        if let Some((_, before)) = &entry.set {
-            if !force && same(before, &set) {
-                return None;
-            }
-            let stays = |id: u64| set.endpoints().iter().any(|e| e.live.id == id);
-            before.endpoints().iter().filter(|e| !stays(e.live.id)).for_each(|e| e.live.retire());
-        }
-        entry.set = Some((self.keys.clone(), Arc::clone(&set)));
-        Some((Arc::clone(&entry.service), set))
-    }
-}
-
-fn same(a: &EndpointSet, b: &EndpointSet) -> bool {
-    a.endpoints().len() == b.endpoints().len()
-        && a.endpoints().iter().zip(b.endpoints()).all(|(a, b)| Arc::ptr_eq(a, b))
-        && (0..a.endpoints().len()).all(|index| a.is_ready(index) == b.is_ready(index))
+    /// Seconds since 1970, as of the last change.
+    now: i64,
 }
 
 impl Compiler {
     /// A compiler that has seen nothing yet.
     pub fn new(claims: Claims, keys: Keys) -> Self {
-        let services = Services {
-            keys,
-            legacy_cookies: claims.legacy_cookies,
-            external_loopback: claims.external_loopback,
-            by_key: HashMap::new(),
-            groups: HashMap::new(),
-            fresh: BTreeSet::new(),
-        };
+        let services = Services::new(keys, claims.legacy_cookies, claims.external_loopback);
         Self {
             claims,
             classes: Classes::default(),
@@ -177,58 +95,49 @@ impl Compiler {
             services,
             hosts: Hosts::default(),
             certs: HashMap::new(),
+            foreign: BTreeMap::new(),
             table: Table::default(),
+            now: 0,
         }
     }
 
     /// Takes in a change of the store. `now` is seconds since 1970, for what is said of certificates.
     pub fn apply(&mut self, store: &Store, changes: &Changes, now: i64) -> Outcome {
-        let mut touched: BTreeSet<Key> = BTreeSet::new();
-        let classes = Classes::new(store, &self.claims);
-        let class_changed = changes.touched.iter().any(|id| id.kind == Kind::IngressClass) || classes != self.classes;
-        if class_changed {
-            self.classes = classes;
-            touched.extend(store.ingresses().map(|i| i.meta.key()));
-            touched.extend(self.fragments.keys().cloned());
-        }
-        for id in &changes.touched {
-            match id.kind {
-                Kind::Ingress => drop(touched.insert(id.key.clone())),
-                Kind::Middleware => touched.extend(self.middleware_readers.iter().cloned()),
-                Kind::Secret => drop(self.certs.remove(&id.key)),
-                _ => {}
-            }
-            touched.extend(self.readers.get(id).into_iter().flatten().cloned());
-        }
-        let mut outcome = Outcome::default();
+        self.now = now;
+        // Only a Secret that an Ingress names for TLS is of interest here.
+        let secrets = changes.touched.iter().filter(|id| id.kind == Kind::Secret);
+        let mut certs_changed = secrets.filter(|id| self.certs.remove(&id.key).is_some()).count() > 0;
+        let touched = self.touched(store, changes);
+        let mut outcome = Outcome { diagnostics: !touched.is_empty(), ..Outcome::default() };
         let mut hosts: BTreeSet<Arc<str>> = BTreeSet::new();
-        let mut cookies_changed = false;
-        let mut certs_changed = changes.touched.iter().any(|id| id.kind == Kind::Secret);
+        let (mut cookies_changed, mut members_changed) = (false, false);
         for key in &touched {
             let before = self.fragments.remove(key);
             let after = self.fragment(key, store, before.as_ref());
-            cookies_changed |= before.as_ref().map(|f| &f.cookies) != after.as_ref().map(|f| &f.cookies);
-            certs_changed |= before.as_ref().map(|f| &f.certs) != after.as_ref().map(|f| &f.certs);
-            self.swap(key, before, after, &mut hosts);
-            outcome.diagnostics = true;
+            cookies_changed |= cookies(before.as_ref()) != cookies(after.as_ref());
+            // Age decides which of two certificates comes first.
+            let claims = |f: &&Fragment| !f.certs.is_empty();
+            let (old, new) = (before.as_ref().filter(claims), after.as_ref().filter(claims));
+            certs_changed |= old.map(|f| (f.created, &f.certs)) != new.map(|f| (f.created, &f.certs));
+            members_changed |= self.swap(key, before, after, &mut hosts);
         }
-        // A certificate claim can rest on a rule of another Ingress of its namespace.
-        certs_changed |= !hosts.is_empty() && self.fragments.values().any(|f| f.certs.iter().any(|c| !c.own));
+        self.services.forget_idle();
+        // Whose a host is can rest on any Ingress.
+        certs_changed |= members_changed && self.fragments.values().any(|f| !f.certs.is_empty());
 
-        let mut stale: BTreeSet<ServiceKey> = std::mem::take(&mut self.services.fresh);
-        let touched_services = changes.touched.iter().filter(|id| id.kind == Kind::Service).map(|id| &id.key);
-        let renewed: BTreeSet<&Key> = changes.services_with_new_endpoints.iter().chain(touched_services).collect();
-        if !renewed.is_empty() {
-            let by_name = |key: &&ServiceKey| {
-                renewed.contains(&Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(&key.name) })
-            };
-            stale.extend(self.services.by_key.keys().filter(by_name).cloned());
-        }
+        let fresh = self.services.take_fresh();
+        let services = changes.touched.iter().filter(|id| id.kind == Kind::Service).map(|id| &id.key);
+        let renewed = changes.services_with_new_endpoints.iter().chain(services);
+        let stale: BTreeSet<ServiceKey> = renewed.flat_map(|key| self.services.of(key).collect::<Vec<_>>()).collect();
+        let stale: BTreeSet<ServiceKey> = stale.difference(&fresh).cloned().collect();
         self.renew(store, &stale, false, &mut outcome);
+        // New options show in the set too: legacy cookie values name the scheme.
+        self.renew(store, &fresh, true, &mut outcome);
 
         if certs_changed {
             self.load_certs(store);
-            self.table.certs = Arc::new(assemble::certs(&self.fragments, &self.hosts, &self.certs, now));
+            self.table.certs = Arc::new(certs::certs(&self.fragments, &self.hosts, &self.certs));
+            outcome.diagnostics = true;
         }
         if !hosts.is_empty() {
             assemble::hosts(&self.fragments, &hosts, &mut self.hosts, &mut self.table.hosts);
@@ -239,15 +148,35 @@ impl Compiler {
         if certs_changed || !hosts.is_empty() {
             outcome.table = Some(Arc::new(self.table.clone()));
         }
+        outcome.services = self.services.take_changed();
         outcome
+    }
+
+    /// The Ingresses that a change concerns.
+    fn touched(&mut self, store: &Store, changes: &Changes) -> BTreeSet<Key> {
+        let mut touched: BTreeSet<Key> = BTreeSet::new();
+        let classes = Classes::new(store, &self.claims);
+        if changes.touched.iter().any(|id| id.kind == Kind::IngressClass) || classes != self.classes {
+            self.classes = classes;
+            touched.extend(store.ingresses().map(|i| i.meta.key()));
+            touched.extend(self.fragments.keys().cloned());
+        }
+        for id in &changes.touched {
+            match id.kind {
+                Kind::Ingress => drop(touched.insert(id.key.clone())),
+                Kind::Middleware => touched.extend(self.middleware_readers.iter().cloned()),
+                _ => {}
+            }
+            touched.extend(self.readers.get(id).into_iter().flatten().cloned());
+        }
+        touched
     }
 
     /// Takes in other signing keys: all pins are made anew.
     pub fn set_keys(&mut self, keys: Keys, store: &Store) -> Outcome {
         let mut outcome = Outcome::default();
-        if keys != self.services.keys {
-            self.services.keys = keys;
-            let all: BTreeSet<ServiceKey> = self.services.by_key.keys().cloned().collect();
+        if self.services.set_keys(keys) {
+            let all: BTreeSet<ServiceKey> = self.services.all().map(|service| service.key.clone()).collect();
             self.renew(store, &all, true, &mut outcome);
             outcome.groups = self.members();
         }
@@ -256,20 +185,26 @@ impl Compiler {
 
     /// ExternalName Services with the name to resolve.
     pub fn external_names(&self) -> Vec<(ServiceKey, Arc<str>)> {
-        let named = self.services.by_key.iter().filter_map(|(key, e)| Some((key.clone(), e.external.as_ref()?)));
-        named.map(|(key, (name, _))| (key, Arc::clone(name))).collect()
+        self.services.external_names()
     }
 
     /// Takes in the addresses that an ExternalName has resolved to.
-    pub fn resolved(&mut self, key: &ServiceKey, mut addresses: Vec<IpAddr>, store: &Store) -> Outcome {
+    pub fn resolved(&mut self, key: &ServiceKey, addresses: Vec<IpAddr>, store: &Store) -> Outcome {
         let mut outcome = Outcome::default();
-        addresses.sort_unstable();
-        let external = self.services.by_key.get_mut(key).and_then(|e| e.external.as_mut());
-        if let Some((_, before)) = external.filter(|(_, before)| *before != addresses) {
-            *before = addresses;
-            outcome.endpoints.extend(self.services.endpoints(key, store, false));
+        if self.services.resolved(key, addresses) {
+            self.renew(store, &BTreeSet::from([key.clone()]), false, &mut outcome);
         }
         outcome
+    }
+
+    /// Takes in the time (seconds since 1970), for what is said of certificates.
+    pub fn set_now(&mut self, now: i64) {
+        self.now = now;
+    }
+
+    /// Ingresses that are not ours, with the class they name.
+    pub fn foreign(&self) -> impl Iterator<Item = (&Key, Option<&str>)> {
+        self.foreign.iter().map(|(key, class)| (key, class.as_deref()))
     }
 
     /// Everything that is wrong with the objects, as of the last change.
@@ -279,7 +214,8 @@ impl Compiler {
             all.extend(fragment.diagnostics.iter().cloned());
         }
         all.extend(self.hosts.diagnostics().cloned());
-        all.extend(assemble::cert_diagnostics(&self.fragments, &self.hosts, &self.certs));
+        all.extend(self.services.diagnostics().cloned());
+        all.extend(certs::diagnostics(&self.fragments, &self.hosts, &self.certs, self.now));
         all
     }
 
@@ -290,23 +226,29 @@ impl Compiler {
 
     /// The services in use.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.services.by_key.values().map(|e| &e.service)
+        self.services.all()
     }
 
     fn fragment(&mut self, key: &Key, store: &Store, before: Option<&Fragment>) -> Option<Fragment> {
+        self.foreign.remove(key);
         let ingress = store.ingress(key)?;
+        let named = claim::class(ingress);
         match claim::claim(ingress, store, &self.classes, &self.claims) {
-            Claim::NotOurs => None,
+            Claim::NotOurs => {
+                self.foreign.insert(key.clone(), named.map(|named| named.class.into()));
+                None
+            }
             Claim::ClassMissing => {
-                let class = ingress.spec.ingress_class_name.as_deref();
-                let class =
-                    class.or_else(|| ingress.meta.annotation("kubernetes.io/ingress.class")).unwrap_or_default();
+                let (class, field) = named.map_or(("", ""), |named| (named.class, named.field));
                 let subject = ObjectId::new(Kind::Ingress, key.clone()).subject();
                 let text = format!("IngressClass {class} does not exist, so nobody serves this Ingress");
                 let known: Vec<&str> = store.classes().map(|c| &*c.meta.name).collect();
-                let help = format!("create it, or name one that exists: {}", known.join(", "));
-                let said =
-                    Diagnostic::warning(subject, "spec.ingressClassName", "IngressClassNotFound", text).help(help);
+                let help = match did_you_mean(class, known.iter().copied()) {
+                    Some(word) => format!("did you mean {word}?"),
+                    None if known.is_empty() => "create it: there is no IngressClass at all".to_owned(),
+                    None => format!("create it, or name one that exists: {}", known.join(", ")),
+                };
+                let said = Diagnostic::warning(subject, field, "IngressClassNotFound", text).help(help);
                 let said = said.at(ingress.meta.origin.clone());
                 Some(Fragment { created: ingress.meta.created, diagnostics: vec![said], ..Fragment::default() })
             }
@@ -317,14 +259,16 @@ impl Compiler {
         }
     }
 
-    /// Puts a fragment in place of another: readers, users of services, touched hosts.
-    fn swap(&mut self, key: &Key, before: Option<Fragment>, after: Option<Fragment>, hosts: &mut BTreeSet<Arc<str>>) {
-        for service in after.iter().flat_map(|f| &f.services) {
-            self.services.by_key.entry(service.clone()).and_modify(|e| e.users += 1);
-        }
-        for rule in before.iter().chain(after.iter()).flat_map(|f| &f.rules) {
-            hosts.insert(Arc::clone(&rule.host));
-        }
+    /// Puts a fragment in place of another: readers, users of services, touched hosts. True if it has other hosts.
+    fn swap(
+        &mut self,
+        key: &Key,
+        before: Option<Fragment>,
+        after: Option<Fragment>,
+        hosts: &mut BTreeSet<Arc<str>>,
+    ) -> bool {
+        hosts.extend(before.iter().chain(after.iter()).flat_map(|f| f.rules.keys().cloned()));
+        self.services.join(after.iter().flat_map(|f| &f.services));
         if let Some(before) = before {
             for id in &before.reads {
                 if let Some(readers) = self.readers.get_mut(id) {
@@ -334,22 +278,16 @@ impl Compiler {
                     }
                 }
             }
-            let kept = |labels: &Arc<crate::metrics::RouteLabels>| {
-                after.iter().flat_map(|f| f.labels.values()).any(|l| Arc::ptr_eq(l, labels))
-            };
-            before.labels.values().filter(|l| !kept(l)).for_each(|l| l.retire());
-            for service in &before.services {
-                let unused = self.services.by_key.get_mut(service).is_some_and(|e| {
-                    e.users = e.users.saturating_sub(1);
-                    e.users == 0
-                });
-                if unused && let Some(entry) = self.services.by_key.remove(service) {
-                    let set = entry.set.map(|(_, set)| set);
-                    set.iter().flat_map(|s| s.endpoints()).for_each(|e| e.live.retire());
+            for (service, labels) in &before.labels {
+                let kept = after.as_ref().and_then(|f| f.labels.get(service));
+                if kept.is_none_or(|kept| !Arc::ptr_eq(kept, labels)) {
+                    labels.retire();
                 }
             }
+            self.services.leave(before.services);
         }
         self.middleware_readers.remove(key);
+        let other_hosts = self.hosts.set(key, after.as_ref());
         if let Some(after) = after {
             for id in &after.reads {
                 self.readers.entry(id.clone()).or_default().insert(key.clone());
@@ -357,25 +295,21 @@ impl Compiler {
             if after.any_middleware {
                 self.middleware_readers.insert(key.clone());
             }
-            self.hosts.join(key, &after);
             self.fragments.insert(key.clone(), after);
-        } else {
-            self.hosts.leave(key);
         }
+        other_hosts
     }
 
     /// Makes the endpoints of these services anew.
     fn renew(&mut self, store: &Store, stale: &BTreeSet<ServiceKey>, force: bool, outcome: &mut Outcome) {
         for key in stale {
-            let Some(entry) = self.services.by_key.get(key) else { continue };
-            // One that no table has seen yet is published with the table that names it, its endpoints in place.
-            let unseen = entry.set.is_none();
-            if let Some((service, set)) = self.services.endpoints(key, store, force) {
-                if unseen {
-                    service.endpoints().store(set);
-                } else {
-                    outcome.endpoints.push((service, set));
-                }
+            let renewed = self.services.renew(key, store, force);
+            outcome.diagnostics |= renewed.said;
+            match renewed.set {
+                // One that no table has seen yet is published with the table that names it, its endpoints in place.
+                Some((service, set)) if renewed.unseen => service.endpoints().store(set),
+                Some(renewed) => outcome.endpoints.push(renewed),
+                None => {}
             }
         }
     }
@@ -396,20 +330,13 @@ impl Compiler {
 
     /// Who stands behind each sticky cookie now.
     fn members(&mut self) -> Vec<(Arc<Group>, Vec<Arc<Service>>)> {
-        let mut by_cookie: BTreeMap<&str, BTreeSet<&ServiceKey>> = BTreeMap::new();
-        for (cookie, key) in self.fragments.values().flat_map(|f| &f.cookies) {
-            by_cookie.entry(cookie).or_default().insert(key);
-        }
-        self.services.groups.retain(|cookie, _| by_cookie.contains_key(cookie.as_str()));
-        let services = &self.services;
-        let member = |key: &&ServiceKey| services.by_key.get(*key).map(|e| Arc::clone(&e.service));
-        by_cookie
-            .into_iter()
-            .filter_map(|(cookie, keys)| {
-                Some((Arc::clone(services.groups.get(cookie)?), keys.iter().filter_map(member).collect()))
-            })
-            .collect()
+        self.services.members(self.fragments.values().flat_map(|f| &f.cookies))
     }
+}
+
+/// Cookie names with the services that use them.
+fn cookies(fragment: Option<&Fragment>) -> &[(String, ServiceKey)] {
+    fragment.map_or(&[], |fragment| &fragment.cookies)
 }
 
 #[cfg(test)]

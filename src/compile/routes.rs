@@ -2,35 +2,34 @@
 //! `assemble`.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use regex::RegexBuilder;
-
-use super::{Services, middlewares, services, sticky, tls::covers, view::View};
+use super::{
+    middlewares::{self, Refs},
+    paths,
+    pool::Services,
+    services, sticky,
+    view::View,
+};
 use crate::{
     balance::{Service, ServiceKey},
-    diagnostic::{Diagnostic, Subject, did_you_mean},
-    dialect::{self, PathMatcher, RouteOptions},
+    diagnostic::{Diagnostic, Origin, Severity, Subject, did_you_mean},
+    dialect::{self, RouteOptions},
     metrics::RouteLabels,
-    middleware::Chain,
     objects::{
         Ingress, Key, Kind, ObjectId,
         ingress::{Backend, Path},
     },
     settings::Claims,
     table::{Action, Entrypoints, Matcher, Route, Rule},
-    target::{AboveRoot, normalise},
 };
 
-/// Regular expressions of users are compiled to at most so many bytes.
-const REGEX_BYTES: usize = 1 << 20;
-
-/// A rule with the host it is for.
+/// A rule of one host.
 #[derive(Clone, Debug)]
 pub(super) struct HostRule {
-    pub(super) host: Arc<str>,
     /// The field it was read from, for diagnostics.
     pub(super) field: String,
     pub(super) rule: Rule,
@@ -39,11 +38,10 @@ pub(super) struct HostRule {
 /// A host that an Ingress wants served with a Secret's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CertClaim {
-    pub(super) host: Arc<str>,
+    /// `None` stands for the names in the certificate: neither the entry nor a rule names a host.
+    pub(super) host: Option<Arc<str>>,
     pub(super) secret: Key,
     pub(super) field: String,
-    /// Whether a rule of the same Ingress has that host; else one of its namespace must.
-    pub(super) own: bool,
 }
 
 /// One Ingress, compiled.
@@ -51,8 +49,9 @@ pub(super) struct CertClaim {
 pub(super) struct Fragment {
     /// Age, for ties: creation time, then namespace and name (the key).
     pub(super) created: i64,
-    pub(super) origin: Option<crate::diagnostic::Origin>,
-    pub(super) rules: Vec<HostRule>,
+    pub(super) origin: Option<Origin>,
+    /// By host; empty stands for every host.
+    pub(super) rules: BTreeMap<Arc<str>, Vec<HostRule>>,
     pub(super) certs: Vec<CertClaim>,
     pub(super) services: BTreeSet<ServiceKey>,
     /// Cookie names and the services that use them.
@@ -69,8 +68,11 @@ struct Common<'a> {
     subject: Subject,
     options: RouteOptions,
     entrypoints: Entrypoints,
+    /// Why all routes are closed.
+    closed: Option<String>,
     view: View<'a>,
     claims: &'a Claims,
+    resolved: RefCell<middlewares::Cache>,
 }
 
 /// Compiles an Ingress that is ours. `before` is its last fragment, whose metric labels live on.
@@ -90,35 +92,56 @@ pub(super) fn fragment(
         labels: before.map(|b| b.labels.clone()).unwrap_or_default(),
         ..Fragment::default()
     };
-    let entrypoints = entrypoints(&options, claims, &subject, &mut fragment.diagnostics);
-    let common = Common { ingress, subject, options, entrypoints, view, claims };
+    let (entrypoints, closed) = entrypoints(&options, claims, &subject, &mut fragment.diagnostics);
+    let resolved = RefCell::default();
+    let common = Common { ingress, subject, options, entrypoints, closed, view, claims, resolved };
     common.rules(&mut fragment, services);
     common.certs(&mut fragment);
-    let used: BTreeSet<Arc<str>> = fragment.rules.iter().map(|r| Arc::clone(&r.rule.route.labels.service)).collect();
+    let rules = fragment.rules.values().flatten();
+    let used: BTreeSet<Arc<str>> = rules.map(|r| Arc::clone(&r.rule.route.labels.service)).collect();
     fragment.labels.retain(|service, _| used.contains(service));
-    for diagnostic in &mut fragment.diagnostics {
-        if diagnostic.origin.is_none() && diagnostic.subject == common.subject {
-            diagnostic.origin.clone_from(&ingress.meta.origin);
-        }
-    }
+    fragment.diagnostics = once(fragment.diagnostics, &common.subject, ingress.meta.origin.as_ref());
     (fragment.reads, fragment.any_middleware) = common.view.into_reads();
     fragment
 }
 
+/// The same fault at several fields of the Ingress is said once; other repeats are dropped.
+fn once(diagnostics: Vec<Diagnostic>, ingress: &Subject, origin: Option<&Origin>) -> Vec<Diagnostic> {
+    let mut others: BTreeSet<Diagnostic> = BTreeSet::new();
+    let mut faults: BTreeMap<(Severity, &'static str, String), (Diagnostic, BTreeSet<String>)> = BTreeMap::new();
+    for mut said in diagnostics {
+        if said.subject != *ingress {
+            others.insert(said);
+            continue;
+        }
+        said.origin = said.origin.or_else(|| origin.cloned());
+        let key = (said.severity, said.code, said.message.clone());
+        let field = said.field.clone();
+        faults.entry(key).or_insert_with(|| (said, BTreeSet::new())).1.insert(field);
+    }
+    let faults = faults.into_values().map(|(mut said, fields)| {
+        if fields.len() > 1 {
+            said.message.push_str(&format!(" (and {} more)", fields.len() - 1));
+        }
+        said
+    });
+    others.into_iter().chain(faults).collect()
+}
+
+/// Where the routes are served, and why they are closed if that is not what was asked for.
 fn entrypoints(
     options: &RouteOptions,
     claims: &Claims,
     subject: &Subject,
     diagnostics: &mut Vec<Diagnostic>,
-) -> Entrypoints {
-    let mut mask = 0_u32;
+) -> (Entrypoints, Option<String>) {
+    let mask = |wanted: &dyn Fn(&str, bool) -> bool| {
+        let all = claims.entrypoints.iter().enumerate().take(32);
+        let wanted = all.filter(|(_, (name, tls))| wanted(name, *tls));
+        Entrypoints(wanted.fold(0, |mask, (index, _)| mask | 1 << index))
+    };
+    let speaks = |tls: bool| tls || options.tls != Some(true);
     let known = || claims.entrypoints.iter().map(|(name, _)| name.as_str());
-    for (index, (name, tls)) in claims.entrypoints.iter().enumerate().take(32) {
-        let named = options.entrypoints.as_ref().is_none_or(|names| names.iter().any(|n| **n == **name));
-        if named && (*tls || options.tls != Some(true)) {
-            mask |= 1 << index;
-        }
-    }
     let field = "metadata.annotations[traefik.ingress.kubernetes.io/router.entrypoints]";
     for name in options.entrypoints.iter().flatten() {
         if !known().any(|k| *k == **name) {
@@ -129,12 +152,19 @@ fn entrypoints(
             diagnostics.push(Diagnostic::error(subject.clone(), field, "EntrypointNotFound", text).help(help));
         }
     }
-    if mask == 0 {
-        let text = "none of its entrypoints can serve it, so it is not served at all";
-        let help = "name an entrypoint that exists; with router.tls \"true\" one that speaks TLS (websecure)";
-        diagnostics.push(Diagnostic::error(subject.clone(), field, "NoEntrypoint", text).help(help));
+    let named = mask(&|name, tls| {
+        speaks(tls) && options.entrypoints.as_ref().is_none_or(|names| names.iter().any(|n| **n == *name))
+    });
+    if named != Entrypoints::default() {
+        return (named, None);
     }
-    Entrypoints(mask)
+    let reason = "none of its entrypoints can serve it";
+    let text = format!("{reason}, so its routes are closed (503) on the default ones");
+    let help = "name an entrypoint that exists; with router.tls \"true\" one that speaks TLS (websecure)";
+    diagnostics.push(Diagnostic::error(subject.clone(), field, "NoEntrypoint", text).help(help));
+    let default = mask(&|_, tls| speaks(tls));
+    let default = if default == Entrypoints::default() { mask(&|_, _| true) } else { default };
+    (default, Some(reason.to_owned()))
 }
 
 /// Where a route stands.
@@ -152,20 +182,20 @@ impl Common<'_> {
         let mut hosts: BTreeSet<Arc<str>> = BTreeSet::new();
         for (index, rule) in spec.rules.iter().enumerate() {
             let field = format!("spec.rules[{index}]");
-            let Some(host) = self.host(&rule.host, &field, fragment) else { continue };
+            let what = "its rules are not served";
+            let Some(host) = self.host(&rule.host, format!("{field}.host"), what, fragment) else { continue };
             hosts.insert(Arc::clone(&host));
             for (nth, path) in rule.http.iter().flat_map(|http| &http.paths).enumerate() {
                 let field = format!("{field}.http.paths[{nth}]");
-                let Some((matcher, shown)) = self.matcher(path, &field, fragment) else { continue };
-                let priority = self.options.priority.unwrap_or(0).clamp(Rule::LAST + 1, i64::MAX);
-                let acme = matches!(&matcher, Matcher::Exact(p) if p.starts_with("/.well-known/acme-challenge/"));
-                let exact_type = matches!(path.path_type.as_deref(), Some("Exact" | "Prefix"));
-                let unsure = !exact_type && self.options.path_matcher == PathMatcher::Invalid;
-                let closed = unsure.then(|| "its router.pathmatcher is invalid".to_owned());
-                let place = Place { host: &host, path: &shown, field: &field, acme, closed };
+                let mut read = self.path(path, &field, fragment);
+                let Some(matcher) = read.matcher.take() else { continue };
+                let written = self.options.priority.map(|p| p.max(Rule::LAST + 1));
+                let priority = written.unwrap_or_else(|| paths::priority(&host, &matcher));
+                let place =
+                    Place { host: &host, path: &read.shown, field: &field, acme: read.acme, closed: read.closed };
                 let route = self.route(place, &path.backend, fragment, services);
-                let rule = Rule { priority, matcher, route };
-                fragment.rules.push(HostRule { host: Arc::clone(&host), field, rule });
+                let rule = Rule { priority, explicit: written.is_some(), matcher, route };
+                fragment.rules.entry(Arc::clone(&host)).or_default().push(HostRule { field, rule });
             }
         }
         if let Some(backend) = &spec.default_backend {
@@ -176,8 +206,8 @@ impl Common<'_> {
                 let path = Arc::from("/");
                 let place = Place { host: &host, path: &path, field: "spec.defaultBackend", acme: false, closed: None };
                 let route = self.route(place, backend, fragment, services);
-                let rule = Rule { priority: Rule::LAST, matcher: Matcher::prefix("/"), route };
-                fragment.rules.push(HostRule { host, field: "spec.defaultBackend".into(), rule });
+                let rule = Rule { priority: Rule::LAST, explicit: false, matcher: Matcher::prefix("/"), route };
+                fragment.rules.entry(host).or_default().push(HostRule { field: "spec.defaultBackend".into(), rule });
             }
         } else if fragment.rules.is_empty() && fragment.diagnostics.is_empty() {
             let text = "it has no path and no default backend, so it serves nothing";
@@ -185,62 +215,29 @@ impl Common<'_> {
         }
     }
 
-    fn host(&self, host: &Arc<str>, field: &str, fragment: &mut Fragment) -> Option<Arc<str>> {
-        let lower = host.to_ascii_lowercase();
-        let lower = lower.strip_suffix('.').unwrap_or(&lower);
-        let name = lower.strip_prefix("*.").unwrap_or(lower);
-        let label = |l: &str| {
-            let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-            edge(l.chars().next()) && edge(l.chars().last()) && l.len() < 64
-        };
-        let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if lower.is_empty() || name.split('.').all(|l| label(l) && l.bytes().all(valid)) {
-            return Some(if lower == &**host { Arc::clone(host) } else { lower.into() });
+    fn host(&self, host: &Arc<str>, field: String, so: &str, fragment: &mut Fragment) -> Option<Arc<str>> {
+        let read = paths::host(host);
+        if read.is_none() {
+            let text = format!("{host:?} is not a host name, so {so}");
+            let help = "write a DNS name such as app.example.com, or *.example.com for any one label";
+            let diagnostic = Diagnostic::error(self.subject.clone(), field, "InvalidHost", text);
+            fragment.diagnostics.push(diagnostic.help(help));
         }
-        let text = format!("{host:?} is not a host name");
-        let help = "write a DNS name such as app.example.com, or *.example.com for any one label";
-        let diagnostic = Diagnostic::error(self.subject.clone(), format!("{field}.host"), "InvalidHost", text);
-        fragment.diagnostics.push(diagnostic.help(help));
-        None
+        read
     }
 
-    /// The matcher of a path, and the path as people should see it.
-    fn matcher(&self, path: &Path, field: &str, fragment: &mut Fragment) -> Option<(Matcher, Arc<str>)> {
-        let mut refuse = |code, text: String, help: &str| {
-            let diagnostic = Diagnostic::error(self.subject.clone(), format!("{field}.path"), code, text);
-            fragment.diagnostics.push(diagnostic.help(help));
-        };
-        let kind = match path.path_type.as_deref() {
-            Some("Exact") => PathMatcher::Path,
-            Some("Prefix") => PathMatcher::PathPrefix,
-            None | Some("ImplementationSpecific") => self.options.path_matcher,
-            Some(other) => {
-                let text = format!("pathType {other} does not exist");
-                refuse("InvalidPathType", text, "write Exact, Prefix or ImplementationSpecific");
-                return None;
-            }
-        };
-        let text: Arc<str> = if path.path.is_empty() { "/".into() } else { Arc::clone(&path.path) };
-        if kind == PathMatcher::PathRegexp {
-            return match RegexBuilder::new(&text).size_limit(REGEX_BYTES).build() {
-                Ok(regex) => Some((Matcher::Regex(regex), text)),
-                Err(error) => {
-                    let help = "it is a regular expression because of router.pathmatcher; look-around and \
-                                backreferences are not supported";
-                    refuse("InvalidRegex", format!("{text:?} is not a regular expression: {error}"), help);
-                    None
-                }
+    fn path(&self, path: &Path, field: &str, fragment: &mut Fragment) -> paths::Read {
+        let mut read = paths::read(path, self.options.path_matcher);
+        fragment.diagnostics.extend(read.remarks.drain(..).map(|remark| {
+            let (subject, field) = (self.subject.clone(), format!("{field}.{}", remark.field));
+            let said = if remark.warning {
+                Diagnostic::warning(subject, field, remark.code, remark.text)
+            } else {
+                Diagnostic::error(subject, field, remark.code, remark.text)
             };
-        }
-        match normalise(&text, AboveRoot::Refuse) {
-            Ok(normal) if kind == PathMatcher::Path => Some((Matcher::Exact((*normal).into()), text)),
-            Ok(normal) => Some((Matcher::prefix(&normal), text)),
-            Err(error) => {
-                let help = "a path starts with / and has no #, no control character and no .. above the root";
-                refuse("InvalidPath", format!("{text:?} can't be matched: {error}"), help);
-                None
-            }
-        }
+            said.help(remark.help)
+        }));
+        read
     }
 
     fn route(
@@ -252,38 +249,51 @@ impl Common<'_> {
     ) -> Arc<Route> {
         let Place { host, path, field, acme, closed } = place;
         let backend_field = if field == "spec.defaultBackend" { field.to_owned() } else { format!("{field}.backend") };
-        let mut refs: Vec<(Arc<str>, &str)> =
-            self.options.middlewares.iter().map(|m| (Arc::clone(m), "router.middlewares")).collect();
-        let mut closed = closed.or_else(|| self.options.closed.clone());
+        let mine = (self.subject.clone(), self.ingress.meta.origin.clone());
+        let mut refs = vec![Refs {
+            list: &self.options.middlewares,
+            subject: mine.0.clone(),
+            origin: mine.1.clone(),
+            annotation: "router.middlewares",
+        }];
+        let mut closed = closed.or_else(|| self.closed.clone()).or_else(|| self.options.closed.clone());
         if let Some(options) = &self.options.tls_options {
-            closed.get_or_insert_with(|| self.unsupported("router.tls.options", options, fragment));
+            closed.get_or_insert_with(|| unsupported("router.tls.options", options, mine, fragment));
         }
-        let found = self.backend(backend, &backend_field, fragment);
         let mut service_name: Arc<str> = "".into();
-        let mut sticky_options = None;
-        let mut service: Result<(Arc<Service>, ServiceKey), Box<str>> = Err("it has no usable backend".into());
-        match found {
-            Ok(found) => {
-                service_name = Arc::clone(&found.key.name);
-                refs.extend(found.annotations.middlewares.iter().map(|m| (Arc::clone(m), "service.middlewares")));
-                if let Some(reason) = &found.annotations.closed {
-                    closed.get_or_insert_with(|| reason.clone());
-                }
-                if let Some(transport) = &found.annotations.servers_transport {
-                    closed.get_or_insert_with(|| self.unsupported("service.serverstransport", transport, fragment));
-                }
-                sticky_options.clone_from(&found.annotations.sticky);
-                fragment.services.insert(found.key.clone());
+        let mut asks = dialect::ServiceOptions::default();
+        let mut owner = None;
+        let service: Result<(Arc<Service>, ServiceKey), Box<str>> =
+            self.backend(backend, &backend_field, fragment).map(|mut found| {
+                asks = std::mem::take(&mut found.annotations);
                 let key = found.key.clone();
-                service = Ok((services.get(found), key));
+                service_name = Arc::clone(&key.name);
+                owner = Some((Key::new(Arc::clone(&key.namespace), Arc::clone(&key.name)), found.origin.clone()));
+                fragment.services.insert(key.clone());
+                (services.get(found), key)
+            });
+        let mut its_refs = None;
+        if let Some((key, origin)) = owner {
+            let its = (ObjectId::new(Kind::Service, key.clone()).subject(), origin);
+            if let Some(reason) = &asks.closed {
+                closed.get_or_insert_with(|| reason.clone());
             }
-            Err(reason) => service = service.map_err(|_| reason),
+            if let Some(transport) = &asks.servers_transport {
+                closed.get_or_insert_with(|| unsupported("service.serverstransport", transport, its.clone(), fragment));
+            }
+            if !asks.middlewares.is_empty() {
+                let (subject, origin) = its;
+                refs.push(Refs { list: &asks.middlewares, subject, origin, annotation: "service.middlewares" });
+                its_refs = Some(key);
+            }
         }
-        let resolved = middlewares::resolve(&self.view, &self.ingress.meta, &self.subject, &refs, self.claims);
-        fragment.diagnostics.extend(resolved.diagnostics);
-        let closed = closed.or(resolved.closed);
+        let cache = &mut self.resolved.borrow_mut();
+        let meta = &self.ingress.meta;
+        let said = &mut fragment.diagnostics;
+        let resolved = middlewares::resolve(&self.view, meta, self.claims, (&refs, its_refs), cache, said);
+        let closed = closed.or_else(|| resolved.closed.clone());
         let sticky = service.as_ref().ok().and_then(|(_, key)| {
-            let sticky = sticky::build(resolved.sticky.as_ref(), sticky_options.as_ref(), key, services);
+            let sticky = sticky::build(resolved.sticky.as_ref(), asks.sticky.as_ref(), key, services);
             fragment.cookies.extend(sticky.iter().map(|s| (s.name().to_owned(), key.clone())));
             sticky
         });
@@ -292,32 +302,23 @@ impl Common<'_> {
             (None, Ok((service, _))) => Action::Forward(service),
             (None, Err(reason)) => Action::NoService(reason),
         };
-        let labels = fragment.labels.entry(Arc::clone(&service_name)).or_insert_with(|| {
-            let meta = &self.ingress.meta;
-            RouteLabels::new(Arc::clone(&meta.namespace), Arc::clone(&meta.name), service_name)
-        });
+        let labels = fragment
+            .labels
+            .entry(Arc::clone(&service_name))
+            .or_insert_with(|| RouteLabels::new(Arc::clone(&meta.namespace), Arc::clone(&meta.name), service_name));
         Arc::new(Route {
             labels: Arc::clone(labels),
             host: Arc::clone(host),
             path: Arc::clone(path),
             entrypoints: self.entrypoints,
             action,
-            chain: Chain::new(resolved.steps),
-            middlewares: resolved.names.into(),
+            chain: resolved.chain.clone(),
+            middlewares: resolved.names.as_slice().into(),
             sticky,
             acme,
             access_log: self.options.access_log.unwrap_or(true),
             metrics: self.options.metrics.unwrap_or(true),
         })
-    }
-
-    /// A protection that this version can't build: the reason a route is closed.
-    fn unsupported(&self, key: &str, value: &str, fragment: &mut Fragment) -> String {
-        let text = format!("{key} ({value}) is not supported yet, so its routes are closed (503)");
-        let field = format!("metadata.annotations[traefik.ingress.kubernetes.io/{key}]");
-        let diagnostic = Diagnostic::error(self.subject.clone(), field, "AnnotationNotSupported", text.clone());
-        fragment.diagnostics.push(diagnostic.help("remove the annotation if its protection is not needed"));
-        text
     }
 
     fn backend(&self, backend: &Backend, field: &str, fragment: &mut Fragment) -> Result<services::Found, Box<str>> {
@@ -343,8 +344,14 @@ impl Common<'_> {
     }
 
     fn certs(&self, fragment: &mut Fragment) {
-        let own: BTreeSet<Arc<str>> = fragment.rules.iter().map(|r| Arc::clone(&r.host)).collect();
+        let own: Vec<Arc<str>> = fragment.rules.keys().filter(|host| !host.is_empty()).cloned().collect();
         for (index, tls) in self.ingress.spec.tls.iter().enumerate() {
+            let field = format!("spec.tls[{index}]");
+            let mut hosts: BTreeSet<Arc<str>> = BTreeSet::new();
+            for (nth, host) in tls.hosts.iter().enumerate().filter(|(_, host)| !host.is_empty()) {
+                let what = "it gets no certificate";
+                hosts.extend(self.host(host, format!("{field}.hosts[{nth}]"), what, fragment));
+            }
             if tls.secret_name.is_empty() {
                 continue;
             }
@@ -352,16 +359,28 @@ impl Common<'_> {
                 Key { namespace: Arc::clone(&self.ingress.meta.namespace), name: Arc::clone(&tls.secret_name) };
             // Noted as read, so that the Secret's coming and going compiles this Ingress again.
             let _ = self.view.secret(&secret);
-            let field = format!("spec.tls[{index}]");
-            let hosts = if tls.hosts.is_empty() { own.iter().cloned().collect() } else { tls.hosts.clone() };
-            for host in hosts {
-                if host.is_empty() {
-                    continue;
-                }
-                let Some(host) = self.host(&host, &field, fragment) else { continue };
-                let own = own.iter().any(|rule| rule.is_empty() || covers(&host, rule) || covers(rule, &host));
-                fragment.certs.push(CertClaim { host, secret: secret.clone(), field: field.clone(), own });
+            let claim = |host| CertClaim { host, secret: secret.clone(), field: field.clone() };
+            if tls.hosts.iter().any(|host| !host.is_empty()) {
+                fragment.certs.extend(hosts.into_iter().map(|host| claim(Some(host))));
+            } else if own.is_empty() {
+                fragment.certs.push(claim(None));
+            } else {
+                fragment.certs.extend(own.iter().map(|host| claim(Some(Arc::clone(host)))));
             }
         }
     }
+}
+
+/// A protection that this version can't build: the reason a route is closed. It is said of the object that asks.
+fn unsupported(
+    key: &str,
+    value: &str,
+    (subject, origin): (Subject, Option<Origin>),
+    fragment: &mut Fragment,
+) -> String {
+    let text = format!("{key} ({value}) is not supported yet, so its routes are closed (503)");
+    let field = format!("metadata.annotations[traefik.ingress.kubernetes.io/{key}]");
+    let diagnostic = Diagnostic::error(subject, field, "AnnotationNotSupported", text.clone());
+    fragment.diagnostics.push(diagnostic.help("remove the annotation if its protection is not needed").at(origin));
+    text
 }

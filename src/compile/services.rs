@@ -8,7 +8,7 @@ use std::{
 use super::view::View;
 use crate::{
     balance::{Candidate, Identity, Options, Policy, Scheme, ServiceKey},
-    diagnostic::{Diagnostic, Subject},
+    diagnostic::{Diagnostic, Origin, Subject},
     dialect::{self, ServiceOptions},
     objects::{
         EndpointSlice, Key, Kind, ObjectId, Service,
@@ -30,6 +30,8 @@ pub(super) struct Found {
     pub(super) annotations: ServiceOptions,
     /// The host to resolve, of an ExternalName Service.
     pub(super) external: Option<Arc<str>>,
+    /// Where the Service was read from.
+    pub(super) origin: Option<Origin>,
 }
 
 /// Finds the Service port that a backend names. `Err` is a diagnostic's code, message and help, to be said of the
@@ -62,11 +64,11 @@ pub(super) fn find(
         let help = format!("its ports are: {}", known.join(", "));
         ("ServicePortNotFound", format!("Service {key} has no port {wanted}"), help)
     })?;
-    if matches!(&*port.protocol, "UDP" | "SCTP") {
+    if !is_tcp(&port.protocol) {
         let text = format!("port {} of Service {key} is {}, HTTP needs TCP", port.port, port.protocol);
         return Err(("ServicePortNotTcp", text, "name a TCP port".into()));
     }
-    let subject = ObjectId::new(Kind::Service, key.clone()).subject();
+    let subject = subject(&key);
     let (annotations, said) = dialect::traefik::service(&service.meta, subject.clone());
     diagnostics.extend(said);
 
@@ -91,16 +93,23 @@ pub(super) fn find(
         );
     }
     let key = ServiceKey { namespace: key.namespace, name: key.name, port: port.port };
-    Ok(Found { key, options, annotations, external })
+    Ok(Found { key, options, annotations, external, origin: service.meta.origin.clone() })
 }
 
+/// An absent protocol is TCP.
+fn is_tcp(protocol: &str) -> bool {
+    !matches!(protocol, "UDP" | "SCTP")
+}
+
+/// The port that is wanted. A number may be there for UDP too (HTTP/3): the TCP port is the one that is meant.
 fn find_port<'a>(service: &'a Service, wanted: &BackendPort) -> Option<&'a ServicePort> {
+    let is_wanted = |port: &&ServicePort| match (&wanted.name, wanted.number) {
+        (Some(name), _) => port.name == *name,
+        (None, Some(number)) => port.port == number,
+        (None, None) => false,
+    };
     let ports = &service.spec.ports;
-    match (&wanted.name, wanted.number) {
-        (Some(name), _) => ports.iter().find(|p| p.name == *name),
-        (None, Some(number)) => ports.iter().find(|p| p.port == number),
-        (None, None) => None,
-    }
+    ports.iter().filter(|p| is_tcp(&p.protocol)).find(is_wanted).or_else(|| ports.iter().find(is_wanted))
 }
 
 /// `service.serversscheme`, then `appProtocol`, then Traefik's reading of port 443 and names that start with `https`.
@@ -148,12 +157,76 @@ fn policy(service: &Service) -> Policy {
     Policy::ClientIp(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000))
 }
 
+/// The Service of a key, and its port.
+fn look<'a>(store: &'a Store, key: &ServiceKey) -> Option<(Key, &'a Arc<Service>, &'a ServicePort)> {
+    let object = Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(&key.name) };
+    let service = store.service(&object)?;
+    let port = find_port(service, &BackendPort { name: None, number: Some(key.port) })?;
+    Some((object, service, port))
+}
+
+/// Why a Service port has no endpoint at all, said of the Service.
+pub(super) fn empty(store: &Store, key: &ServiceKey) -> Option<Diagnostic> {
+    let (object, service, port) = look(store, key)?;
+    let slices: Vec<&Arc<EndpointSlice>> = store.slices_of(&object).collect();
+    let from_file = service.meta.origin.is_some();
+    let (text, help) = if slices.is_empty() {
+        let help = if from_file {
+            format!("add an EndpointSlice with the label kubernetes.io/service-name: {}", key.name)
+        } else {
+            "correct its selector, or start pods that it selects".to_owned()
+        };
+        ("it has no EndpointSlice".to_owned(), help)
+    } else if !slices.iter().any(|s| port_of(s, &port.name).is_some()) {
+        let names: std::collections::BTreeSet<String> = slices
+            .iter()
+            .flat_map(|s| &s.ports)
+            .filter(|p| p.port.is_some() && is_tcp(&p.protocol))
+            .map(|p| if p.name.is_empty() { "one without a name".to_owned() } else { p.name.to_string() })
+            .collect();
+        let wanted = if port.name.is_empty() { "without a name".to_owned() } else { format!("named {}", port.name) };
+        let known = names.into_iter().collect::<Vec<_>>().join(", ");
+        let known = if known.is_empty() { "they have none for TCP".to_owned() } else { format!("they have {known}") };
+        let text = format!("its EndpointSlices have no port {wanted} for its port {}: {known}", port.port);
+        (text, "a port of an EndpointSlice bears the name of the Service's port".to_owned())
+    } else {
+        let count: usize = slices.iter().filter(|s| port_of(s, &port.name).is_some()).map(|s| s.endpoints.len()).sum();
+        match count {
+            0 => ("its EndpointSlices hold no endpoint".to_owned(), "start pods that it selects".to_owned()),
+            1 => ("its endpoint is not ready".to_owned(), READINESS.to_owned()),
+            _ => (format!("none of its {count} endpoints is ready"), READINESS.to_owned()),
+        }
+    };
+    let text = format!("{text}, so its routes are answered with 503");
+    let said = Diagnostic::warning(subject(&object), "", "NoEndpoints", text);
+    Some(said.help(help).at(service.meta.origin.clone()))
+}
+
+const READINESS: &str = "look at the pods: do they run, and does their readiness probe succeed?";
+
+/// An ExternalName that leads only to addresses that must not be reached.
+pub(super) fn refused(store: &Store, key: &ServiceKey, name: &str) -> Diagnostic {
+    let object = Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(&key.name) };
+    let origin = store.service(&object).and_then(|s| s.meta.origin.clone());
+    let text = format!("{name} leads only to loopback or link-local addresses, which are refused; answered with 503");
+    Diagnostic::warning(subject(&object), "spec.externalName", "ExternalAddressRefused", text)
+        .help("name a host outside of this one")
+        .at(origin)
+}
+
+fn subject(key: &Key) -> Subject {
+    ObjectId::new(Kind::Service, key.clone()).subject()
+}
+
+/// The number that a slice has for a port of the Service.
+fn port_of(slice: &EndpointSlice, name: &str) -> Option<u16> {
+    slice.ports.iter().filter(|p| *p.name == *name && is_tcp(&p.protocol)).find_map(|p| p.port)
+}
+
 /// The endpoints of a Service port from all its slices: those of its primary family, the other only where that one
 /// has none.
 pub(super) fn candidates(store: &Store, key: &ServiceKey) -> Vec<Candidate> {
-    let object = Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(&key.name) };
-    let Some(service) = store.service(&object) else { return Vec::new() };
-    let Some(port) = service.spec.ports.iter().find(|p| p.port == key.port) else { return Vec::new() };
+    let Some((object, service, port)) = look(store, key) else { return Vec::new() };
     let primary = match service.spec.ip_families.first().map(|f| &**f) {
         Some(family) => family,
         None if service.spec.cluster_ip.contains(':') => "IPv6",
@@ -168,8 +241,7 @@ pub(super) fn candidates(store: &Store, key: &ServiceKey) -> Vec<Candidate> {
 }
 
 fn of_slice<'a>(slice: &'a EndpointSlice, port_name: &'a str) -> impl Iterator<Item = Candidate> + 'a {
-    let port = slice.ports.iter().find(|p| *p.name == *port_name && !matches!(&*p.protocol, "UDP" | "SCTP"));
-    let port = port.and_then(|p| p.port);
+    let port = port_of(slice, port_name);
     slice.endpoints.iter().filter_map(move |endpoint| {
         let port = port?;
         let conditions = endpoint.conditions;

@@ -2,9 +2,9 @@
 
 use aws_lc_rs::digest;
 
-use super::Services;
+use super::pool::Services;
 use crate::{
-    balance::{Attributes, ServiceKey, Sticky},
+    balance::{Attributes, ServiceKey, Sticky, sticky::cookie_name},
     dialect::{SameSite, StickyOptions},
     objects::middleware,
 };
@@ -50,7 +50,7 @@ pub(super) fn build(
         }
         (None, None) => return None,
     };
-    let name = name.filter(|n| !n.is_empty()).unwrap_or_else(|| default_name(service));
+    let name = name.filter(|n| !n.is_empty()).map_or_else(|| default_name(service), |n| cookie_name(&n));
     let group = services.group(&name);
     Some(Sticky::new(&name, &attributes, slide, strip, group))
 }

@@ -1,4 +1,10 @@
-use std::collections::BTreeMap;
+mod certs;
+mod claims;
+mod middlewares;
+mod rules;
+mod services;
+
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -44,11 +50,80 @@ fn keys() -> Keys {
     Keys::parse("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap()
 }
 
+/// The time of all tests: 2027-01-15.
+const NOW: i64 = 1_800_000_000;
+
+/// Chain and key, both PEM, of a certificate for these names that is valid for these years.
+fn pem(names: &[&str], years: (i32, i32)) -> (String, String) {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = rcgen::CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+    params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+    params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+/// Two good certificates, one of them a wildcard, and one that has expired.
+static CERTS: LazyLock<[(String, String); 3]> =
+    LazyLock::new(|| [pem(&["x.test"], (2020, 2100)), pem(&["*.test"], (2020, 2100)), pem(&["x.test"], (2020, 2021))]);
+
+fn secret(ns: &str, name: &str, (chain, key): &(String, String)) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta(ns, name),
+        "stringData": {"tls.crt": chain, "tls.key": key}})
+}
+
+/// An Ingress with a backend `s:80` under each host and path.
+fn ingress_of(ns: &str, name: &str, rules: &[(&str, &str)]) -> Value {
+    let rule = |(host, path): &(&str, &str)| json!({"host": host, "http": {"paths": [{"path": path, "pathType": "Prefix", "backend": backend("s")}]}});
+    let rules: Vec<Value> = rules.iter().map(rule).collect();
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta(ns, name), "spec": {"rules": rules}})
+}
+
+fn backend(service: &str) -> Value {
+    json!({"service": {"name": service, "port": {"number": 80}}})
+}
+
+fn service(ns: &str, name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(ns, name), "spec": {"ports": [{"port": 80}]}})
+}
+
+fn annotated(mut value: Value, key: &str, text: &str) -> Value {
+    value["metadata"]["annotations"][format!("traefik.ingress.kubernetes.io/{key}")] = json!(text);
+    value
+}
+
+/// These objects, compiled.
+fn compiled(objects: &[Value]) -> Compiler {
+    let mut store = Store::default();
+    for value in objects {
+        store.apply(object(value));
+    }
+    let mut compiler = Compiler::new(claims(), keys());
+    take(&mut compiler, &mut store);
+    compiler
+}
+
+/// What is said with this code: subject, field and message.
+fn said(compiler: &Compiler, code: &str) -> Vec<String> {
+    let all = compiler.diagnostics();
+    let found = all.iter().filter(|d| d.code == code);
+    found.map(|d| format!("{} {}: {}", d.subject, d.field, d.message)).collect()
+}
+
+/// Why a request is answered with 503, or nothing where it is forwarded; `404` where no rule takes it.
+fn closed(compiler: &Compiler, host: &str, path: &str) -> Option<String> {
+    match compiler.table().lookup(0, host, path).map(|route| &route.action) {
+        None => Some("404".to_owned()),
+        Some(Action::Closed(reason) | Action::NoService(reason)) => Some(reason.to_string()),
+        Some(Action::Forward(_)) => None,
+    }
+}
+
 /// Everything that a request could notice, and everything that is said.
 fn picture(compiler: &Compiler) -> Vec<String> {
     let mut lines = Vec::new();
     for (host, paths) in compiler.table().hosts.list() {
-        for (kind, path, priority, route) in paths.list() {
+        for listed in paths.list() {
+            let (kind, path, priority, route) = (listed.kind, listed.path, listed.priority, listed.route);
             let to = match &route.action {
                 Action::Forward(service) => {
                     let set = service.endpoints().load();
@@ -66,18 +141,23 @@ fn picture(compiler: &Compiler) -> Vec<String> {
                 format!("{} {members:?}", s.name())
             });
             lines.push(format!(
-                "{host} {path} {kind} {priority} {:?} {} {:?} {sticky:?} -> {to}",
+                "{host} {path} {kind} {priority:?} {:?} {} {:?} {sticky:?} -> {to}",
                 route.entrypoints, route.labels.ingress, route.middlewares
             ));
         }
     }
+    for host in ["x.test", "y.test", "a.x.test", "other"] {
+        let cert = compiler.table().certs.lookup(host, NOW);
+        lines.push(format!("certificate of {host}: {:?}", cert.map(|c| (&c.id, c.not_after))));
+    }
+    lines.extend(compiler.foreign().map(|(key, class)| format!("{key} is of class {class:?}")));
     lines.extend(compiler.diagnostics().iter().map(ToString::to_string));
     lines
 }
 
 fn take(compiler: &mut Compiler, store: &mut Store) {
     let changes = store.take_changes();
-    let outcome = compiler.apply(store, &changes, 0);
+    let outcome = compiler.apply(store, &changes, NOW);
     for (service, set) in outcome.endpoints {
         service.endpoints().store(set);
     }
@@ -107,9 +187,18 @@ fn ingress() -> impl Strategy<Value = Value> {
     let host = prop_oneof![Just(""), Just("x.test"), Just("*.test")];
     let path = prop_oneof![Just("/"), Just("/p"), Just("/p/q")];
     let class = prop_oneof![Just(None), Just(Some("ours")), Just(Some("theirs"))];
-    (namespace(), 0..3, host, path, reference, class, 0..3, any::<bool>(), any::<bool>()).prop_map(
-        |(ns, name, host, path, reference, class, service, default, tls)| {
+    let tls = prop_oneof![
+        2 => Just(None),
+        1 => Just(Some(json!([]))),
+        2 => Just(Some(json!(["x.test"]))),
+        1 => Just(Some(json!(["*.test", "y.test"]))),
+    ];
+    (namespace(), 0..3, host, path, reference, class, 0..3, any::<(bool, bool)>(), (tls, 0..3)).prop_map(
+        |(ns, name, host, path, reference, class, service, (default, older), (tls, cert))| {
             let mut meta = meta(&ns, &format!("i{name}"));
+            if older {
+                meta["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
+            }
             if let Some(reference) = reference {
                 meta["annotations"] = json!({"traefik.ingress.kubernetes.io/router.middlewares": reference});
             }
@@ -122,8 +211,8 @@ fn ingress() -> impl Strategy<Value = Value> {
             if default {
                 spec["defaultBackend"] = json!({"service": {"name": "s0", "port": {"number": 80}}});
             }
-            if tls {
-                spec["tls"] = json!([{"hosts": ["x.test"], "secretName": "cert"}]);
+            if let Some(hosts) = tls {
+                spec["tls"] = json!([{"hosts": hosts, "secretName": format!("cert{cert}")}]);
             }
             json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta, "spec": spec})
         },
@@ -155,13 +244,13 @@ fn others() -> impl Strategy<Value = Value> {
         };
         json!({"apiVersion": "traefik.io/v1alpha1", "kind": "Middleware", "metadata": meta(&ns, &format!("m{name}")), "spec": spec})
     });
-    let secret = (namespace(), any::<bool>()).prop_map(|(ns, users)| {
-        let (name, data) = if users {
-            ("users", json!({"users": "u:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk="}))
-        } else {
-            ("cert", json!({"tls.crt": "x", "tls.key": "y"}))
-        };
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta(&ns, name), "stringData": data})
+    let secret = (namespace(), 0..5_usize, 0..3).prop_map(|(ns, what, name)| match CERTS.get(what) {
+        Some(cert) => secret(&ns, &format!("cert{name}"), cert),
+        None => {
+            let data = if what == 3 { "u:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=" } else { "" };
+            let name = if what == 3 { "users".to_owned() } else { format!("cert{name}") };
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta(&ns, &name), "stringData": {"users": data}})
+        }
     });
     let class = any::<(bool, bool)>().prop_map(|(ours, default)| {
         let name = if ours { "ours" } else { "theirs" };
@@ -172,7 +261,7 @@ fn others() -> impl Strategy<Value = Value> {
         let controller = if ours { "headgate.dev/ingress-controller" } else { "example.com/other" };
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": meta, "spec": {"controller": controller}})
     });
-    prop_oneof![3 => service, 4 => slice, 3 => middleware, 2 => secret, 1 => class]
+    prop_oneof![3 => service, 4 => slice, 3 => middleware, 3 => secret, 1 => class]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -222,53 +311,4 @@ proptest! {
         take(&mut fresh, &mut all);
         prop_assert_eq!(picture(&compiler), picture(&fresh));
     }
-}
-
-fn base() -> Vec<Value> {
-    vec![
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": meta("a", "s"), "spec": {"ports": [{"port": 80}]}}),
-        json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta("a", "i"), "spec": {
-            "rules": [{"host": "x.test", "http": {"paths": [{"path": "/", "pathType": "Prefix",
-                "backend": {"service": {"name": "s", "port": {"number": 80}}}}]}}]}}),
-        slice("a", 1),
-    ]
-}
-
-fn slice(name: &str, last: u8) -> Value {
-    let mut meta = meta("a", name);
-    meta["labels"] = json!({"kubernetes.io/service-name": "s"});
-    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": meta, "addressType": "IPv4",
-        "ports": [{"port": 8080}], "endpoints": [{"addresses": [format!("10.0.0.{last}")]}]})
-}
-
-#[test]
-fn a_change_of_endpoints_swaps_one_set_and_no_table() {
-    let mut store = Store::default();
-    for o in base() {
-        store.apply(object(&o));
-    }
-    let mut compiler = Compiler::new(claims(), keys());
-    take(&mut compiler, &mut store);
-    store.apply(object(&slice("b", 2)));
-    let changes = store.take_changes();
-    let outcome = compiler.apply(&store, &changes, 0);
-    assert!(outcome.table.is_none() && outcome.groups.is_empty());
-    assert_eq!(outcome.endpoints.len(), 1);
-    assert_eq!(outcome.endpoints[0].1.endpoints().len(), 2);
-    // The same again changes nothing.
-    store.apply(object(&slice("b", 2)));
-    let changes = store.take_changes();
-    assert!(compiler.apply(&store, &changes, 0).endpoints.is_empty());
-}
-
-#[test]
-fn external_names_never_lead_to_this_host() {
-    let addresses: Vec<IpAddr> =
-        ["127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "fe80::1", "0.0.0.0", "192.0.2.7"]
-            .iter()
-            .map(|a| a.parse().unwrap())
-            .collect();
-    let found: Vec<_> = external_candidates(&addresses, 80, false).into_iter().map(|c| c.address.to_string()).collect();
-    assert_eq!(found, ["192.0.2.7:80"]);
-    assert_eq!(external_candidates(&addresses, 80, true).len(), 4);
 }

@@ -49,11 +49,13 @@ pub struct Control {
     published: Published,
     metrics: Arc<Metrics>,
     source_diagnostics: Vec<Diagnostic>,
+    /// Whether the source has said something that is not published yet.
+    untold: bool,
     listed: bool,
     names: external::Names,
 }
 
-/// How often certificates are looked at again: one that has expired gives way to one that hasn't.
+/// How often certificates are looked at again: metrics and diagnostics tell when one expires.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(600);
 
 impl Control {
@@ -65,6 +67,7 @@ impl Control {
             published,
             metrics,
             source_diagnostics: Vec::new(),
+            untold: false,
             listed: false,
             names: external::Names::default(),
         }
@@ -82,8 +85,7 @@ impl Control {
                         return;
                     }
                     batch.drain(..).for_each(|update| self.take(update));
-                    if self.listed {
-                        self.compile();
+                    if self.listed && self.compile() {
                         self.names.follow(self.compiler.external_names(), &resolved);
                     }
                 }
@@ -94,9 +96,19 @@ impl Control {
                 }
                 Some((key, addresses)) = resolutions.recv() => {
                     let outcome = self.compiler.resolved(&key, addresses, &self.store);
+                    let told = outcome.diagnostics;
                     self.publish(outcome);
+                    if told {
+                        self.tell();
+                    }
                 }
-                _ = certificates.tick() => self.count(),
+                _ = certificates.tick() => {
+                    self.count();
+                    if self.listed {
+                        self.compiler.set_now(now());
+                        self.tell();
+                    }
+                }
             }
         }
     }
@@ -110,20 +122,27 @@ impl Control {
         }
         if let Some(diagnostics) = update.diagnostics {
             self.source_diagnostics = diagnostics;
+            self.untold = true;
         }
         self.listed |= update.listed;
     }
 
-    fn compile(&mut self) {
+    /// True if services have come, gone or changed their external name.
+    fn compile(&mut self) -> bool {
         let changes = self.store.take_changes();
         let outcome = self.compiler.apply(&self.store, &changes, now());
+        let services = outcome.services;
+        let told = std::mem::take(&mut self.untold) || outcome.diagnostics;
         self.publish(outcome);
-        self.tell();
+        if told {
+            self.tell();
+        }
         if !*self.published.ready.borrow() {
             tracing::info!(hosts = self.compiler.table().hosts.len(), "the first table is live");
             self.published.ready.send_replace(true);
             self.metrics.ready.set(1);
         }
+        services
     }
 
     fn publish(&self, outcome: Outcome) {
@@ -161,7 +180,7 @@ impl Control {
     fn count(&self) {
         let table = self.compiler.table();
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.metrics.routes.set(number(table.hosts.list().iter().map(|(_, paths)| paths.len()).sum()));
+        self.metrics.routes.set(number(table.hosts.rules()));
         let (mut services, mut endpoints) = (0, 0);
         for service in self.compiler.services() {
             services += 1;

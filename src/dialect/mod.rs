@@ -20,7 +20,7 @@ pub struct RouteOptions {
     pub priority: Option<i64>,
     /// How paths of type ImplementationSpecific match.
     pub path_matcher: PathMatcher,
-    /// True: only over TLS. False: only without. `None`: what the entrypoints and `spec.tls` say.
+    /// True: only on entrypoints that speak TLS. False and `None`: on all its entrypoints, with TLS and without.
     pub tls: Option<bool>,
     /// Reference to a TLSOption as written.
     pub tls_options: Option<Arc<str>>,
@@ -28,7 +28,7 @@ pub struct RouteOptions {
     pub access_log: Option<bool>,
     /// Whether requests are counted; `None` for what is set globally.
     pub metrics: Option<bool>,
-    /// Why the routes must answer 503: an annotation that concerns protection is invalid.
+    /// Why the routes must answer 503: an annotation that concerns protection is invalid, or not understood.
     pub closed: Option<String>,
 }
 

@@ -2,14 +2,16 @@
 //!
 //! Takes metadata, gives options and diagnostics. Every key stands once in a table (`keys`), with what reads its value
 //! and what an invalid one costs; what reads single values is in `values`. Unlike in Traefik, where one bad annotation
-//! drops the whole Ingress, it costs only itself, or closes the route where it concerns protection.
+//! drops the whole Ingress, it costs only itself, or closes the route where it concerns protection. Annotations of
+//! others are pointed out by `foreign`.
 
+mod foreign;
 mod keys;
 mod values;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use self::keys::{Known, OURS, ROUTER, RouteDraft, SERVICE, ServiceDraft};
+use self::keys::{Inert, Known, OURS, ROUTER, RouteDraft, SERVICE, ServiceDraft};
 use super::{RouteOptions, ServiceOptions};
 use crate::{
     diagnostic::{Diagnostic, Subject, did_you_mean},
@@ -26,19 +28,22 @@ pub const OUR_PREFIX: &str = "headgate.dev/";
 pub fn ingress(meta: &Meta, subject: Subject) -> (RouteOptions, Vec<Diagnostic>) {
     let mut reading = Reading::new(meta, subject);
     let mut draft = RouteDraft::default();
-    let annotations = reading.under(PREFIX);
-    for (name, (key, value)) in &annotations {
+    let mut strangers = Vec::new();
+    for (name, (key, value)) in reading.under(PREFIX, ROUTER) {
         if name.starts_with("service.") {
             reading.misplaced(key, "a Service", "of the Service that the Ingress leads to");
-        } else {
-            reading.apply(ROUTER, "router.", name, key, value, &mut draft);
+        } else if !reading.apply(ROUTER, "router.", &name, key, value, &mut draft) {
+            strangers.push((name, key, value));
         }
     }
-    for (name, (key, _)) in reading.under(OUR_PREFIX) {
+    for (name, (key, _)) in reading.under::<ServiceDraft>(OUR_PREFIX, &[]) {
         if OURS.iter().any(|known| known.key == name) {
             reading.misplaced(key, "a Service", "of the Service that the Ingress leads to");
+        } else {
+            reading.unknown(OURS, "", &name, key);
         }
     }
+    reading.foreign(&strangers);
     (RouteOptions { closed: reading.closed, ..draft.finish() }, reading.diagnostics)
 }
 
@@ -46,14 +51,14 @@ pub fn ingress(meta: &Meta, subject: Subject) -> (RouteOptions, Vec<Diagnostic>)
 pub fn service(meta: &Meta, subject: Subject) -> (ServiceOptions, Vec<Diagnostic>) {
     let mut reading = Reading::new(meta, subject);
     let mut draft = ServiceDraft::default();
-    for (name, (key, value)) in reading.under(PREFIX) {
+    for (name, (key, value)) in reading.under(PREFIX, SERVICE) {
         if name.starts_with("router.") {
             reading.misplaced(key, "an Ingress", "of the Ingress");
         } else {
             reading.apply(SERVICE, "service.", &name, key, value, &mut draft);
         }
     }
-    let ours = reading.under(OUR_PREFIX);
+    let ours = reading.under(OUR_PREFIX, OURS);
     for (name, (key, value)) in &ours {
         reading.apply(OURS, "", name, key, value, &mut draft);
     }
@@ -83,40 +88,48 @@ impl<'m> Reading<'m> {
     }
 
     /// The annotations that start with `prefix`: by the rest of the key in lower case, the key and value as written.
-    fn under(&mut self, prefix: &str) -> BTreeMap<String, (&'m str, &'m str)> {
-        let mut found = BTreeMap::new();
+    /// Of keys that differ in letter case only, the one in lower case counts; where they contradict each other on a
+    /// protection (`table` says what protects), the route is closed.
+    fn under<D>(&mut self, prefix: &str, table: &[Known<D>]) -> BTreeMap<String, (&'m str, &'m str)> {
+        let mut spellings: BTreeMap<String, Vec<(&'m str, &'m str)>> = BTreeMap::new();
         for (key, value) in &self.meta.annotations {
             let Some((head, name)) = key.split_at_checked(prefix.len()) else { continue };
-            if !head.eq_ignore_ascii_case(prefix) {
-                continue;
+            if head.eq_ignore_ascii_case(prefix) {
+                spellings.entry(name.to_ascii_lowercase()).or_default().push((key, value));
             }
-            let name = name.to_ascii_lowercase();
-            if let Some((first, _)) = found.get(&name) {
+        }
+        let mut found = BTreeMap::new();
+        for (name, mut same) in spellings {
+            // In the order of bytes, lower case comes last.
+            let Some((first, value)) = same.pop() else { continue };
+            let guards = find(table, &name).is_some_and(|known| known.guards);
+            for (key, other) in same {
                 let message = format!("it differs from {first} in letter case only; that one counts");
-                let warning = Diagnostic::warning(self.subject.clone(), field(key), "DuplicateAnnotation", message);
-                self.say(warning.help("remove one of the two"));
-            } else {
-                found.insert(name, (&**key, &**value));
+                if guards && value.trim() != other.trim() {
+                    self.close(format!("the annotations {key} and {first} contradict each other"));
+                    let error = Diagnostic::error(self.subject.clone(), field(key), "DuplicateAnnotation", message);
+                    self.say(error.help("remove one of the two; until then, the routes concerned answer 503"));
+                } else {
+                    let warning = Diagnostic::warning(self.subject.clone(), field(key), "DuplicateAnnotation", message);
+                    self.say(warning.help("remove one of the two"));
+                }
             }
+            found.insert(name, (first, value));
         }
         found
     }
 
-    /// Applies one annotation to the draft. `own` is what the keys of the table start with.
-    fn apply<D>(&mut self, table: &[Known<D>], own: &str, name: &str, key: &str, value: &str, draft: &mut D) {
-        let Some(known) = table.iter().find(|known| known.key == numbered(name)) else {
-            return self.unknown(table, own, name, key);
-        };
-        match ((known.read)(draft, value.trim()), known.inert) {
+    /// Applies one annotation to the draft; false if it is one of others, of which nothing has been said. `own` is
+    /// what the keys of the table start with.
+    fn apply<D>(&mut self, table: &[Known<D>], own: &str, name: &str, key: &str, value: &str, draft: &mut D) -> bool {
+        let Some(known) = find(table, name) else { return self.unknown(table, own, name, key) };
+        let read = (known.read)(draft, value.trim());
+        match (read, known.inert) {
+            (Err(_), _) if value.trim().is_empty() => self.empty(name, key),
             (Ok(()), None) => {}
-            (Ok(()), Some(why)) => {
-                let info = Diagnostic::info(
-                    self.subject.clone(),
-                    field(key),
-                    "NoEffect",
-                    format!("it has no effect here: {why}"),
-                );
-                self.say(info);
+            (Ok(()), Some(Inert { why, help })) => {
+                let message = format!("it has no effect here: {why}");
+                self.say(Diagnostic::info(self.subject.clone(), field(key), "NoEffect", message).help(help));
             }
             (Err(why), _) => {
                 let error = Diagnostic::error(self.subject.clone(), field(key), "InvalidAnnotation", why.clone());
@@ -128,14 +141,31 @@ impl<'m> Reading<'m> {
                 }
             }
         }
+        true
     }
 
-    fn unknown<D>(&mut self, table: &[Known<D>], own: &str, name: &str, key: &str) {
+    /// An empty value is none, as in Traefik. Below `router.tls` and `service.sticky.cookie` it still turns those on,
+    /// also as in Traefik: whoever wrote it is not served without TLS.
+    fn empty(&mut self, name: &str, key: &str) {
+        let (message, help) = if name.starts_with("router.tls") {
+            ("it is empty; it makes the routes TLS-only nevertheless", "write router.tls: \"true\", or remove it")
+        } else if name.starts_with("service.sticky.cookie") {
+            (
+                "it is empty; it asks for a sticky cookie nevertheless",
+                "write service.sticky.cookie: \"true\", or remove it",
+            )
+        } else {
+            ("it is empty, which is as if it weren't there", "give it a value, or remove it")
+        };
+        self.say(Diagnostic::info(self.subject.clone(), field(key), "EmptyAnnotation", message).help(help));
+    }
+
+    /// Points out a key that is in no table; false if it is one of others.
+    fn unknown<D>(&mut self, table: &[Known<D>], own: &str, name: &str, key: &str) -> bool {
         let close = did_you_mean(name, table.iter().map(|known| known.key));
         let meant = close.and_then(|close| table.iter().find(|known| known.key == close));
         if meant.is_none() && !name.starts_with(own) {
-            // Traefik passes over what is neither `router.` nor `service.`, and others may use the prefix too.
-            return;
+            return false;
         }
         let prefix = key.get(..key.len() - name.len()).unwrap_or_default();
         let help = meant.map_or_else(String::new, |meant| format!("did you mean {prefix}{}?", meant.key));
@@ -147,6 +177,7 @@ impl<'m> Reading<'m> {
         } else {
             self.say(Diagnostic::warning(self.subject.clone(), field(key), "UnknownAnnotation", message).help(help));
         }
+        true
     }
 
     fn misplaced(&mut self, key: &str, kind: &str, place: &str) {
@@ -165,7 +196,12 @@ impl<'m> Reading<'m> {
 }
 
 fn field(key: &str) -> String {
-    format!("metadata.annotations[{}]", key.escape_debug())
+    format!("metadata.annotations[{key}]")
+}
+
+fn find<'t, D>(table: &'t [Known<D>], name: &str) -> Option<&'t Known<D>> {
+    let name = numbered(name);
+    table.iter().find(|known| known.key == name)
 }
 
 /// `router.tls.domains.0.main` and `router.tls.domains[0].main` as the table has them: `router.tls.domains.n.main`.

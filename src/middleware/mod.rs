@@ -11,7 +11,7 @@ mod invalid;
 pub mod redirect_scheme;
 pub mod strip_prefix;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, Method, Response, StatusCode, header, response};
 
@@ -66,10 +66,11 @@ pub enum Middleware {
     BasicAuth(Box<BasicAuth>),
 }
 
-/// The middlewares of a route, outermost first. `chain` has been expanded, `sticky` is an option of the route.
-#[derive(Debug, Default)]
+/// The middlewares of a route, outermost first. `chain` has been expanded, `sticky` is an option of the route. A clone
+/// shares the steps: the routes of an Ingress mostly have the same.
+#[derive(Clone, Debug, Default)]
 pub struct Chain {
-    steps: Box<[Middleware]>,
+    steps: Arc<[Middleware]>,
 }
 
 impl Chain {

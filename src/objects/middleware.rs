@@ -24,7 +24,7 @@ pub struct Middleware {
     /// `spec`
     pub spec: MiddlewareSpec,
     /// Paths of the fields inside `spec` that this version does not know (`spec.headers.frameDenny`), in their order.
-    /// They have no effect.
+    /// They do nothing, so that a Middleware that has one is not the one that was meant.
     pub unknown: Vec<String>,
 }
 
@@ -169,6 +169,10 @@ impl MiddlewareSpec {
             ));
         }
         if let Some(strip) = &self.strip_prefix {
+            if strip.prefixes.iter().flatten().all(String::is_empty) {
+                let help = "Write the prefixes, or remove the Middleware";
+                found.push(NoEffect::new("spec.stripPrefix.prefixes", "names no prefix, so nothing is stripped", help));
+            }
             if strip.force_slash.is_some() {
                 let help = "Remove it: a stripped path always starts with one slash";
                 found.push(NoEffect::new("spec.stripPrefix.forceSlash", "is deprecated and has no effect", help));
@@ -234,7 +238,7 @@ pub struct Cookie {
 }
 
 /// The attribute SameSite of a cookie. Without it, browsers take lax.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SameSite {
     /// Sent with all requests; browsers ask for Secure beside it.
@@ -243,6 +247,19 @@ pub enum SameSite {
     Lax,
     /// Sent only from within the site.
     Strict,
+}
+
+/// In any letter case: `Lax` is what cookies themselves say.
+impl<'de> Deserialize<'de> for SameSite {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        match word.to_ascii_lowercase().as_str() {
+            "none" => Ok(Self::None),
+            "lax" => Ok(Self::Lax),
+            "strict" => Ok(Self::Strict),
+            _ => Err(serde::de::Error::unknown_variant(&word, &["none", "lax", "strict"])),
+        }
+    }
 }
 
 /// Redirects to another scheme or port.

@@ -47,6 +47,13 @@ pub(crate) enum BodyKind {
     Chunked,
 }
 
+impl BodyKind {
+    /// Whether there are bytes to send.
+    pub(crate) fn has_bytes(self) -> bool {
+        !matches!(self, Self::None | Self::Length(0))
+    }
+}
+
 /// What of a request concerns the protocol and not the user.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
@@ -127,7 +134,7 @@ pub(crate) fn admit(
             let (status, why) = (StatusCode::EXPECTATION_FAILED, "an expectation other than 100-continue");
             return Err(Refused { status, why, kind: Refusal::Malformed });
         }
-        facts.expect = parts.version == Version::HTTP_11 && facts.body != BodyKind::None;
+        facts.expect = parts.version == Version::HTTP_11 && facts.body.has_bytes();
     }
     let uri = std::mem::take(&mut parts.uri).into_parts();
     facts.host = host(&found, uri.authority.as_ref(), &parts.headers, parts.version)?;
@@ -272,11 +279,23 @@ fn connection(headers: &mut HeaderMap, found: &Found, version: Version, facts: &
         }
     }
     if wants_upgrade && found.upgrade && version == Version::HTTP_11 {
-        facts.upgrade = headers.get(header::UPGRADE).filter(|v| !v.as_bytes().eq_ignore_ascii_case(b"h2c")).cloned();
+        facts.upgrade = upgrade(headers);
     }
     for name in named {
         headers.remove(name);
     }
+}
+
+/// The protocols that may be switched to. Never HTTP itself: a tunnel of HTTP/2 would go past every rule.
+fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let lines = headers.get_all(header::UPGRADE).iter().map(HeaderValue::as_bytes);
+    let tokens = lines.flat_map(|line| line.split(|b| *b == b',')).map(<[u8]>::trim_ascii);
+    let allowed = tokens.filter(|token| {
+        let name = token.split(|b| *b == b'/').next().unwrap_or_default();
+        !token.is_empty() && ![&b"h2c"[..], b"h2", b"http", b"tls"].iter().any(|n| name.eq_ignore_ascii_case(n))
+    });
+    let joined = allowed.collect::<Vec<_>>().join(&b", "[..]);
+    if joined.is_empty() { None } else { HeaderValue::from_bytes(&joined).ok() }
 }
 
 fn lists(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
@@ -328,6 +347,21 @@ mod tests {
         for name in ["x-forwarded", "x-request-id", "x_custom", "forwarded", "x-forwarded-for2", "x", ""] {
             assert!(!is_managed(name), "{name}");
         }
+    }
+
+    #[test]
+    fn http_is_never_switched_to() {
+        let asked = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::UPGRADE, HeaderValue::from_str(line).unwrap());
+            }
+            upgrade(&headers).map(|v| v.to_str().unwrap().to_owned())
+        };
+        assert_eq!(asked(&["websocket"]).as_deref(), Some("websocket"));
+        assert_eq!(asked(&["foo, h2c", "H2C, HTTP/2.0, bar/1"]).as_deref(), Some("foo, bar/1"));
+        assert_eq!(asked(&["h2c"]), None);
+        assert_eq!(asked(&["HTTP/2.0, TLS/1.0"]), None);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! wait and its part in a drain.
 
 use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
     convert::Infallible,
     net::{IpAddr, SocketAddr},
     pin::pin,
@@ -27,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     forward,
-    io::{Activity, Watched},
+    io::{self, Activity, Watched},
     proxy_protocol::{self, Outcome},
     tls,
     worker::{LocalExecutor, Worker},
@@ -38,6 +40,7 @@ use crate::{
     drain::Phase,
     metrics::Refusal,
     net::canonical,
+    settings::Limits,
     table::CertId,
 };
 
@@ -56,6 +59,26 @@ pub(crate) struct Client {
     pub(crate) tls: Option<Tls>,
     /// What the connection is doing.
     pub(crate) activity: Arc<Activity>,
+    /// Pieces of answers over HTTP/2 that the client has not taken, and since when.
+    pub(crate) unread: RefCell<HashMap<u64, u64>>,
+}
+
+impl Client {
+    /// Notes a piece that is handed over, until it is taken.
+    pub(crate) fn hand(&self) -> u64 {
+        thread_local!(static NEXT: Cell<u64> = const { Cell::new(0) });
+        let id = NEXT.get();
+        NEXT.set(id + 1);
+        self.unread.borrow_mut().insert(id, clock::now_ms());
+        id
+    }
+
+    /// When the connection has to be closed if nothing more happens.
+    fn expires_at(&self, limits: &Limits) -> u64 {
+        let oldest = self.unread.borrow().values().min().copied();
+        let unread = oldest.map_or(u64::MAX, |since| io::after(since, limits.body));
+        self.activity.expires_at(limits).min(unread)
+    }
 }
 
 /// What a handshake has told.
@@ -73,7 +96,7 @@ pub(crate) struct Tls {
 pub(crate) fn spawn(worker: &Rc<Worker>, entrypoint: usize, stream: TcpStream, peer: SocketAddr) {
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
-        let _hold = worker.hold(entrypoint);
+        let _hold = worker.connection(entrypoint);
         serve(&worker, entrypoint, stream, peer).await;
     });
 }
@@ -109,12 +132,22 @@ async fn serve(worker: &Rc<Worker>, entrypoint: usize, stream: TcpStream, peer: 
     // A PROXY header stands in for its sender: what the client behind it says of itself is not believed.
     let trusted = worker.settings.trusted.contains(address);
     let activity = Arc::new(Activity::default());
-    let mut client = Client { address, text, trusted, entrypoint, tls: None, activity: Arc::clone(&activity) };
+    let mut client = Client {
+        address,
+        text,
+        trusted,
+        entrypoint,
+        tls: None,
+        activity: Arc::clone(&activity),
+        unread: RefCell::default(),
+    };
     if !entry.tls {
         let io = Watched::new(stream, before, activity);
         return http(worker, client, io, false).await;
     }
-    let raw = Watched::new(stream, before, Arc::default());
+    let cipher = Arc::new(Activity::default());
+    cipher.is_opaque();
+    let raw = Watched::new(stream, before, cipher);
     match clock::limit(limit, TlsAcceptor::from(Arc::clone(&worker.server_tls)).accept(raw)).await {
         Ok(Ok(stream)) => {
             let session = stream.get_ref().1;
@@ -124,6 +157,7 @@ async fn serve(worker: &Rc<Worker>, entrypoint: usize, stream: TcpStream, peer: 
             let version = session.protocol_version().and_then(|v| v.as_str());
             client.tls = Some(Tls { name, cert, version });
             let is_http2 = session.alpn_protocol() == Some(b"h2");
+            activity.restart();
             let io = Watched::new(stream, Bytes::new(), activity);
             http(worker, client, io, is_http2).await;
         }
@@ -226,6 +260,10 @@ where
     }
 }
 
+/// How long a connection that has just been accepted, or is in the middle of a head, is waited for when the listeners
+/// have closed; and how long a client has for its part of an orderly end.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Polls a connection to its end, or until its time is up. `poll` gets true once when the connection is to close
 /// after what is in flight.
 async fn watch(
@@ -235,39 +273,58 @@ async fn watch(
 ) -> Option<hyper::Result<()>> {
     let limits = &worker.settings.limits;
     // How often a connection looks at its limits: each look finds the real end.
-    let step = [limits.header, limits.keepalive, limits.body].into_iter().filter(|l| !l.is_zero()).min();
-    let step = step.unwrap_or_default();
-    let mut look = Deadline::after(step);
+    let step = [limits.header, limits.keepalive, limits.body, GRACE * 10].into_iter().filter(|l| !l.is_zero()).min();
+    let step_ms = u64::try_from(step.unwrap_or(GRACE).as_millis()).unwrap_or(u64::MAX).max(1);
+    let mut look = Deadline::after(GRACE);
     let mut look_at = 0;
     let mut closing = false;
-    let mut expired = false;
+    // When an orderly end was begun because a limit had passed.
+    let mut expired_at = None;
+    let mut draining_since = None;
     std::future::poll_fn(|cx| {
-        let close = !closing && (worker.phase() >= Phase::Closing || expired);
-        closing |= close;
-        if let Poll::Ready(ended) = poll(cx, close) {
+        if let Poll::Ready(ended) = poll(cx, false) {
             return Poll::Ready(Some(ended));
         }
         if worker.phase() >= Phase::Forced {
             return Poll::Ready(None);
         }
         // Woken by the clock, or for the first time: everything else pays one comparison.
-        while look_at <= clock::now_ms() || worker.phase() > Phase::Serving {
-            let end = client.activity.expires_at(limits);
-            if end <= clock::now_ms() {
+        while look_at <= clock::now_ms() || worker.phase() >= Phase::Closing {
+            let now = clock::now_ms();
+            let end = client.expires_at(limits);
+            if end <= now {
                 if client.activity.in_head() {
                     worker.metrics.refuse(Refusal::HeadTimeout);
-                }
-                if expired || client.activity.in_head() {
                     return Poll::Ready(None);
                 }
-                // An idle HTTP/2 connection gets its GOAWAY; a second look ends what is left.
-                expired = true;
-                cx.waker().wake_by_ref();
+                expired_at.get_or_insert(now);
             }
-            let step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
-            let next = end.max(clock::now_ms() + 1).min(clock::now_ms().saturating_add(step_ms.max(1)));
-            look_at = if step.is_zero() { u64::MAX } else { next };
-            look.set(look_at);
+            if expired_at.is_some_and(|at| io::after(at, GRACE) <= now) {
+                return Poll::Ready(None);
+            }
+            let mut next = now.saturating_add(step_ms).min(end.max(now + 1));
+            let mut close = expired_at.is_some();
+            if worker.phase() >= Phase::Closing {
+                // What is under way ends by itself (its answer says `Connection: close`); what is idle goes at once;
+                // a head that is on its way gets a moment. hyper cuts both of the latter when told to close.
+                let since = *draining_since.get_or_insert(now);
+                let resting = client.activity.is_idle() || client.activity.in_head();
+                if resting && io::after(since, GRACE * 2) <= now {
+                    return Poll::Ready(None);
+                }
+                close |= client.activity.is_idle() || io::after(since, GRACE) <= now;
+                next = next.min(now + 100);
+            }
+            if close && !std::mem::replace(&mut closing, true) {
+                if let Poll::Ready(ended) = poll(cx, true) {
+                    return Poll::Ready(Some(ended));
+                }
+            }
+            if expired_at.is_some() {
+                next = next.min(now + 100);
+            }
+            look_at = next;
+            look.set(next);
             if look.poll(cx).is_pending() {
                 break;
             }

@@ -11,6 +11,9 @@ pub(crate) enum Error {
     /// The connection was refused, reset or unreachable before a byte of the request was sent.
     #[error("connecting failed: {0}")]
     Connect(std::io::Error),
+    /// This process or host has no descriptor, port or memory left: not the endpoint's fault.
+    #[error("no connection can be opened: {0}")]
+    Exhausted(std::io::Error),
     /// Connecting took too long.
     #[error("connecting timed out")]
     ConnectTimeout,
@@ -51,6 +54,7 @@ impl Error {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Exhausted(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Client(BodyError::Stalled) => StatusCode::REQUEST_TIMEOUT,
             Self::Client(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,

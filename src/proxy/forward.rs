@@ -19,6 +19,7 @@ use super::{
         Connection, Pool, View,
         http1::{AnswerBody, Asked, Http1},
         http2::{Outgoing, Turn},
+        idle::Idle,
         upload::{Framing, Upload},
     },
     worker::Worker,
@@ -27,7 +28,6 @@ use crate::{
     balance::{Pick, PickInput, Read, Service},
     body::Body,
     clock,
-    drain::Phase,
     metrics::Refusal,
     middleware::Head,
     table::{Action, Route},
@@ -51,7 +51,7 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
         worker.metrics.refuse(Refusal::Misdirected);
         return record.finish(respond::refused(StatusCode::MISDIRECTED_REQUEST, true), None);
     }
-    let Some(route) = table.lookup(client.entrypoint, &head.host, head.target.path()) else {
+    let Some(route) = table.lookup(client.entrypoint, &head.host, head.target.compared()) else {
         worker.metrics.refuse(Refusal::NoRoute);
         return record.finish(respond::no_route(), None);
     };
@@ -61,7 +61,7 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
     if let Action::Closed(_) = &route.action {
         return record.finish(respond::closed(), Some(route));
     }
-    let mut answer = match route.chain.request(&mut head).await {
+    let answer = match route.chain.request(&mut head).await {
         Ok(()) => {
             let exchange = Exchange { worker: &worker, client: &client, route, facts: &facts, head: &head };
             let answer = exchange.run(body, upgrade, &mut record).await;
@@ -70,9 +70,6 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
         Err((answer, passed)) => through(route, &head, answer, passed + 1),
     };
     record.head(&head);
-    if worker.phase() > Phase::Serving && !http2 && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
-    }
     record.finish(answer, Some(route))
 }
 
@@ -118,7 +115,7 @@ impl Exchange<'_> {
         let Action::Forward(service) = &self.route.action else { return respond::closed() };
         let view = self.worker.upstreams.of(service);
         let read = self.route.sticky.as_ref().map_or(Read::Absent, |s| s.read(&self.head.headers, &view.set));
-        let body = (self.facts.body != BodyKind::None).then_some(body);
+        let body = self.facts.body.has_bytes().then_some(body);
         let mut left = Left { body, upload: None, upgrade: Some(upgrade) };
         let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
         let mut last = None;
@@ -185,7 +182,8 @@ impl Exchange<'_> {
             facts: self.facts,
             client: self.client,
             settings: &self.worker.settings,
-            authority: if service.options.pass_host { None } else { pool.authority.as_ref() },
+            authority: pool.authority.as_ref(),
+            pass_host: service.options.pass_host,
             strip: self.route.sticky.as_ref().filter(|s| s.strip),
         };
         match connection {
@@ -202,25 +200,28 @@ impl Exchange<'_> {
         left: &mut Left,
     ) -> Result<Response<Body>, Error> {
         let limits = &self.worker.settings.limits;
+        let idle = Idle::new(limits.body);
         outbound.write(connection.begin());
         if let Some(body) = left.body.take() {
             let framing = if self.facts.body == BodyKind::Chunked { Framing::Chunked } else { Framing::Length };
             let gate = self.facts.expect.then_some(Pool::CONTINUE);
-            left.upload = Some(Upload::new(body, framing, gate, limits.body));
+            left.upload = Some(Upload::new(body, framing, gate, idle.other()));
         }
         let asked = Asked {
             head_request: self.head.method == http::Method::HEAD,
-            upgrade: self.facts.upgrade.is_some(),
+            upgrade: self.facts.upgrade.clone(),
             response_limit: limits.response,
-            body_limit: limits.body,
+            idle,
             head_bytes: limits.head_bytes,
         };
         let answer = connection.exchange(&asked, &mut left.upload, pool).await?;
+        self.client.activity.body_is_sent(answer.all_sent);
         let body = match answer.body {
             AnswerBody::Body(body) => body,
             AnswerBody::Switched(stream, said) => {
                 let client = left.upgrade.take().ok_or(Error::Malformed("it switches protocols twice"))?;
-                let hold = self.worker.hold(self.client.entrypoint);
+                self.client.activity.is_opaque();
+                let hold = self.worker.hold();
                 upgrade::join(client, *stream, said, limits.tunnel, hold);
                 Body::Empty
             }
@@ -240,10 +241,13 @@ impl Exchange<'_> {
     ) -> Result<Response<Body>, Error> {
         let limits = &self.worker.settings.limits;
         let body = left.body.take().or_else(|| left.upload.take().map(Upload::into_body));
+        let idle = Idle::new(limits.body);
+        let outgoing = Outgoing::new(body, idle.other());
+        let over = outgoing.over();
         let request = outbound
-            .request(service.options.scheme, Outgoing::new(body, limits.body))
+            .request(service.options.scheme, outgoing)
             .map_err(|_| Error::Malformed("the request can't be said in HTTP/2"))?;
-        match turn.send(request, limits.response, limits.body).await {
+        match turn.send(request, limits.response, over, idle).await {
             Ok(mut response) => {
                 clean_answer(response.headers_mut());
                 *response.version_mut() = http::Version::HTTP_11;
@@ -273,7 +277,7 @@ impl Exchange<'_> {
 impl Left {
     /// Whether the request's body, if it has one, has not been asked from the client yet.
     fn is_whole(&self, facts: &Facts) -> bool {
-        facts.body == BodyKind::None || self.body.is_some() || self.upload.as_ref().is_some_and(Upload::is_untouched)
+        !facts.body.has_bytes() || self.body.is_some() || self.upload.as_ref().is_some_and(Upload::is_untouched)
     }
 }
 

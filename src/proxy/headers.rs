@@ -28,8 +28,10 @@ pub(crate) struct Outbound<'a> {
     pub(crate) facts: &'a Facts,
     pub(crate) client: &'a Client,
     pub(crate) settings: &'a Settings,
-    /// Host for a service that is not passed the client's.
+    /// The endpoint's address as a Host.
     pub(crate) authority: Option<&'a HeaderValue>,
+    /// Whether the client's Host is sent.
+    pub(crate) pass_host: bool,
     /// The sticky cookie, where it is not passed on.
     pub(crate) strip: Option<&'a Sticky>,
 }
@@ -47,7 +49,9 @@ struct Present {
 impl Outbound<'_> {
     /// The Host that the endpoint sees.
     fn host(&self) -> Option<&HeaderValue> {
-        self.head.upstream_host.as_ref().or(self.authority).or(self.facts.host.as_ref())
+        let own = self.head.upstream_host.as_ref().or(if self.pass_host { None } else { self.authority });
+        // HTTP/1.0 may come without one; a backend gets its own address then.
+        own.or(self.facts.host.as_ref()).or(self.authority)
     }
 
     /// Writes the request's head as HTTP/1.1.
@@ -147,7 +151,8 @@ impl Outbound<'_> {
                 | "upgrade"
                 | "content-length"
                 | "expect"
-                | "x-forwarded-server" => continue,
+                | "x-forwarded-server"
+                | "http2-settings" => continue,
                 "trailer" if self.facts.body != BodyKind::Chunked => continue,
                 "cookie" if self.facts.http2 || self.strip.is_some() => {
                     cookies = true;
@@ -172,8 +177,10 @@ impl Outbound<'_> {
         if cookies {
             // HTTP/2 may split the field, HTTP/1 has it in one (RFC 9113 §8.2.3).
             let lines = self.head.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
-            let joined = lines.collect::<Vec<_>>().join(&b"; "[..]);
-            let left = self.strip.map_or_else(|| joined.clone(), |sticky| sticky.without(&joined));
+            let mut left = lines.collect::<Vec<_>>().join(&b"; "[..]);
+            if let Some(sticky) = self.strip {
+                left = sticky.without(&left);
+            }
             if !left.is_empty() {
                 each(&header::COOKIE, &left);
             }

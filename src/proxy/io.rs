@@ -22,6 +22,8 @@ use crate::{clock, settings::Limits};
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
+/// Answered, but the request's body has not come to its end: what is read next is of that.
+const REST: u8 = 3;
 
 const NONE: u8 = 0;
 const FRAGMENT: u8 = 1;
@@ -35,9 +37,12 @@ pub(crate) struct Activity {
     since_ms: AtomicU64,
     /// When a write first found the client not reading; 0 while it reads.
     stalled_ms: AtomicU64,
-    /// What the present head's raw bytes show and hyper doesn't tell.
+    /// What a head's raw bytes show and hyper doesn't tell.
     suspicion: AtomicU8,
-    http2: AtomicBool,
+    /// Whether the bytes are not HTTP/1 heads and bodies: HTTP/2, ciphertext, a tunnel.
+    opaque: AtomicBool,
+    /// Whether the present request's body has not been read to its end.
+    owing: AtomicBool,
     streams: AtomicU64,
 }
 
@@ -49,7 +54,8 @@ impl Default for Activity {
             since_ms: AtomicU64::new(clock::now_ms()),
             stalled_ms: AtomicU64::new(0),
             suspicion: AtomicU8::new(NONE),
-            http2: AtomicBool::new(false),
+            opaque: AtomicBool::new(false),
+            owing: AtomicBool::new(false),
             streams: AtomicU64::new(0),
         }
     }
@@ -58,14 +64,30 @@ impl Default for Activity {
 impl Activity {
     /// HTTP/2: heads are hyper's to time; only a connection without streams is idle.
     pub(crate) fn is_http2(&self) {
-        self.http2.store(true, Ordering::Relaxed);
+        self.is_opaque();
         self.enter(IDLE);
     }
 
+    /// From here on the bytes are none that we read.
+    pub(crate) fn is_opaque(&self) {
+        self.opaque.store(true, Ordering::Relaxed);
+    }
+
+    /// The handshake is over: the time for the first head begins.
+    pub(crate) fn restart(&self) {
+        self.enter(HEAD);
+    }
+
     /// A request is being served.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin(&self, has_body: bool) {
         self.streams.store(self.streams.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.owing.store(has_body, Ordering::Relaxed);
         self.phase.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// Whether the request's body has been read to its end.
+    pub(crate) fn body_is_sent(&self, sent: bool) {
+        self.owing.store(!sent, Ordering::Relaxed);
     }
 
     /// Its answer has been made in full.
@@ -73,11 +95,12 @@ impl Activity {
         let left = self.streams.load(Ordering::Relaxed).saturating_sub(1);
         self.streams.store(left, Ordering::Relaxed);
         if left == 0 {
-            self.enter(IDLE);
+            let owing = self.owing.load(Ordering::Relaxed) && !self.opaque.load(Ordering::Relaxed);
+            self.enter(if owing { REST } else { IDLE });
         }
     }
 
-    /// What is wrong with the present head although hyper has taken it; asked once for each request.
+    /// What is wrong with a head although hyper has taken it; asked once for each request.
     pub(crate) fn take_suspicion(&self) -> Option<&'static str> {
         match self.suspicion.load(Ordering::Relaxed) {
             NONE => None,
@@ -94,17 +117,11 @@ impl Activity {
 
     /// When the connection has to be closed if nothing more happens, in milliseconds of the thread's clock.
     pub(crate) fn expires_at(&self, limits: &Limits) -> u64 {
-        let after = |since: u64, limit: std::time::Duration| {
-            if limit.is_zero() {
-                u64::MAX
-            } else {
-                since.saturating_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
-            }
-        };
         let since = self.since_ms.load(Ordering::Relaxed);
         let waiting = match self.phase.load(Ordering::Relaxed) {
             IDLE => after(since, limits.keepalive),
             HEAD => after(since, limits.header),
+            REST => after(since, limits.body),
             _ => u64::MAX,
         };
         match self.stalled_ms.load(Ordering::Relaxed) {
@@ -118,21 +135,25 @@ impl Activity {
         self.phase.load(Ordering::Relaxed) == HEAD
     }
 
+    /// Whether nothing at all is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == IDLE
+    }
+
     fn enter(&self, phase: u8) {
         self.phase.store(phase, Ordering::Relaxed);
         self.since_ms.store(clock::now_ms(), Ordering::Relaxed);
     }
 
-    /// Notes a read; true while it is of a head, and whether that head begins with it.
-    fn on_read(&self) -> (bool, bool) {
-        match self.phase.load(Ordering::Relaxed) {
-            _ if self.http2.load(Ordering::Relaxed) => (false, false),
-            IDLE => {
-                self.enter(HEAD);
-                (true, true)
-            }
-            HEAD => (true, false),
-            _ => (false, false),
+    fn on_read(&self, bytes: &[u8], scan: &mut Scan) {
+        if bytes.is_empty() || self.opaque.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.phase.load(Ordering::Relaxed) == IDLE {
+            self.enter(HEAD);
+        }
+        if let Some(found) = scan.look(bytes) {
+            self.suspicion.store(found, Ordering::Relaxed);
         }
     }
 
@@ -145,6 +166,14 @@ impl Activity {
             self.stalled_ms.store(clock::now_ms(), Ordering::Relaxed);
         }
     }
+}
+
+/// This long after a moment; never, for a limit of zero.
+pub(crate) fn after(since_ms: u64, limit: std::time::Duration) -> u64 {
+    if limit.is_zero() {
+        return u64::MAX;
+    }
+    since_ms.saturating_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A client's connection with its [`Activity`], and bytes that were read from it already.
@@ -172,54 +201,95 @@ impl<S> Watched<S> {
     }
 }
 
-/// Reads a head's lines as they pass, for the two faults that hyper mends without a word: it cuts a fragment off the
-/// target, and makes one of two Content-Lengths that agree. Only the first head of a pipeline is seen; in those behind
-/// it either fault has one reading, and what is forwarded is written anew.
+/// Reads heads as they pass, for the two faults that hyper mends without a word: it cuts a fragment off the target,
+/// and makes one of two Content-Lengths that agree. It follows the stream from head to head over bodies of known
+/// length. Behind a chunked body it loses its place and looks no more: either fault has one reading (what is forwarded
+/// is written anew), so a miss is no hole, while a look at the wrong place would refuse good requests.
 #[derive(Debug, Default)]
 struct Scan {
-    /// Lines that have ended.
+    /// Lines of the present head that have ended.
     lines: usize,
     lengths: usize,
-    over: bool,
+    length: u64,
     /// The start of a line that the next read goes on with.
-    begun: SmallVec<[u8; 16]>,
-    fragment: bool,
+    begun: SmallVec<[u8; LINE]>,
+    /// Bytes of a body that are still to come.
+    body: u64,
+    lost: bool,
 }
 
-const LENGTH: &[u8] = b"content-length:";
+/// So much of a line is kept: the longest name looked for, and a number.
+const LINE: usize = 48;
 
 impl Scan {
     fn look(&mut self, bytes: &[u8]) -> Option<u8> {
+        let mut found = None;
         let mut rest = bytes;
-        while !self.over && !rest.is_empty() {
+        while !self.lost && !rest.is_empty() {
+            if self.body > 0 {
+                let skip = usize::try_from(self.body).unwrap_or(usize::MAX).min(rest.len());
+                self.body -= skip as u64;
+                rest = rest.get(skip..).unwrap_or_default();
+                continue;
+            }
             let end = memchr::memchr(b'\n', rest);
             let line = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-            if self.lines == 0 {
-                self.fragment |= memchr::memchr(b'#', line).is_some();
+            if self.lines == 0 && memchr::memchr(b'#', line).is_some() {
+                found = Some(FRAGMENT);
             }
-            let room = LENGTH.len().saturating_sub(self.begun.len());
-            let whole = self.begun.is_empty();
-            if !whole || end.is_none() {
-                self.begun.extend_from_slice(line.get(..room.min(line.len())).unwrap_or_default());
+            let whole = self.begun.is_empty() && end.is_some();
+            if !whole {
+                let room = LINE.saturating_sub(self.begun.len()).min(line.len());
+                self.begun.extend_from_slice(line.get(..room).unwrap_or_default());
             }
             let Some(end) = end else { break };
-            let start = if whole { line } else { &self.begun };
-            if start.first().is_some_and(|b| b | 0x20 == b'c')
-                && start.get(..LENGTH.len()).is_some_and(|s| s.eq_ignore_ascii_case(LENGTH))
-            {
-                self.lengths += 1;
+            if whole {
+                self.line(line);
+            } else {
+                let begun = std::mem::take(&mut self.begun);
+                self.line(&begun);
             }
-            self.over = self.lines > 0 && matches!(start, b"" | b"\r");
-            self.lines += 1;
-            self.begun.clear();
+            if self.lengths > 1 {
+                found = found.or(Some(LENGTHS));
+            }
             rest = rest.get(end + 1..).unwrap_or_default();
         }
-        match (self.fragment, self.lengths) {
-            (true, _) => Some(FRAGMENT),
-            (false, 2..) => Some(LENGTHS),
-            _ => None,
+        found
+    }
+
+    /// A line (or the start of a long one) has ended.
+    fn line(&mut self, line: &[u8]) {
+        if matches!(line, b"" | b"\r") {
+            if self.lines > 0 {
+                *self = Self { body: self.length, lost: self.lost, ..Self::default() };
+            }
+            // Before a request line, an empty line is skipped (RFC 9112 §2.2).
+            return;
+        }
+        self.lines += 1;
+        match line.first().map(|b| b | 0x20) {
+            Some(b'c') => {
+                if let Some(value) = field(line, b"content-length:") {
+                    self.lengths += 1;
+                    let digits = std::str::from_utf8(value.trim_ascii()).ok();
+                    match digits.and_then(|d| d.parse().ok()) {
+                        Some(length) => self.length = length,
+                        None => self.lost = true,
+                    }
+                }
+            }
+            // A chunked body, or another protocol behind this head.
+            Some(b't' | b'u') if field(line, b"transfer-encoding:").or(field(line, b"upgrade:")).is_some() => {
+                self.lost = true;
+            }
+            _ => {}
         }
     }
+}
+
+fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (start, value) = line.split_at_checked(name.len())?;
+    start.eq_ignore_ascii_case(name).then_some(value)
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -233,15 +303,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             buffer.put_slice(this.before.get(..take).unwrap_or_default());
             this.before.advance(take);
         }
-        let read = buffer.filled().get(start..).unwrap_or_default();
-        if let (true, begins) = if read.is_empty() { (false, false) } else { this.activity.on_read() } {
-            if begins {
-                this.scan = Scan::default();
-            }
-            if let Some(found) = this.scan.look(read) {
-                this.activity.suspicion.store(found, Ordering::Relaxed);
-            }
-        }
+        this.activity.on_read(buffer.filled().get(start..).unwrap_or_default(), &mut this.scan);
         Poll::Ready(Ok(()))
     }
 }
@@ -282,24 +344,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 mod tests {
     use super::*;
 
-    fn look(head: &[u8], step: usize) -> Option<u8> {
+    fn look(stream: &[u8], step: usize) -> Option<u8> {
         let mut scan = Scan::default();
-        head.chunks(step).filter_map(|bytes| scan.look(bytes)).last()
+        stream.chunks(step).filter_map(|bytes| scan.look(bytes)).next()
     }
 
     #[test]
-    fn faults_are_seen_in_any_pieces() {
-        for (head, found) in [
-            (&b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n"[..], Some(FRAGMENT)),
-            (b"GET /a HTTP/1.1\r\nX: #\r\n\r\n", None),
-            (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nHost: a\r\nCONTENT-length: 1\r\n\r\nx", Some(LENGTHS)),
-            (b"POST / HTTP/1.1\nContent-Length:1\nContent-Length:1\n\n", Some(LENGTHS)),
-            (b"POST / HTTP/1.1\r\nContent-Length: 40\r\n\r\nContent-Length: 1\r\nContent-Length: 1\r\n", None),
-            (b"POST / HTTP/1.1\r\nContent-Lengths: 1\r\nContent-Length: 1\r\n\r\n", None),
-            (b"\r\nPOST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", Some(LENGTHS)),
+    fn faults_are_seen_in_any_pieces_and_only_in_heads() {
+        let two = "Content-Length: 1\r\nHost: a\r\nCONTENT-length: 1\r\n";
+        for (stream, found) in [
+            ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Some(FRAGMENT)),
+            ("\r\nGET /a#b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Some(FRAGMENT)),
+            ("GET /a HTTP/1.1\r\nX: #\r\n\r\n".to_owned(), None),
+            (format!("POST / HTTP/1.1\r\n{two}\r\nx"), Some(LENGTHS)),
+            (format!("\r\n\r\nPOST / HTTP/1.1\r\n{two}\r\nx"), Some(LENGTHS)),
+            ("POST / HTTP/1.1\nContent-Length:1\nContent-Length:1\n\n".to_owned(), Some(LENGTHS)),
+            (format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{two}", two.len()), None),
+            (format!("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n#\n#GET / HTTP/1.1\r\n{two}\r\n"), Some(LENGTHS)),
+            ("GET / HTTP/1.1\r\n\r\nGET /#x HTTP/1.1\r\n\r\n".to_owned(), Some(FRAGMENT)),
+            ("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nCookie: a=#1; b=#2\r\n\r\n".to_owned(), None),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n#\n#\r\n0\r\n\r\n".to_owned(), None),
+            ("POST / HTTP/1.1\r\nContent-Lengths: 1\r\nContent-Length: 1\r\n\r\n".to_owned(), None),
         ] {
-            for step in 1..=head.len() {
-                assert_eq!(look(head, step), found, "{:?} by {step}", String::from_utf8_lossy(head));
+            for step in 1..=stream.len() {
+                assert_eq!(look(stream.as_bytes(), step), found, "{stream:?} by {step}");
             }
         }
     }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
@@ -74,6 +75,8 @@ pub(crate) async fn accept(worker: Rc<Worker>, bound: Bound, mut drain: Watch) {
     loop {
         tokio::select! {
             biased;
+            // First, or a flood of connections would keep the drain away.
+            _ = drain.wait_for(|phase| *phase >= Phase::Closing) => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     pause = Pause::default();
@@ -81,12 +84,22 @@ pub(crate) async fn accept(worker: Rc<Worker>, bound: Bound, mut drain: Watch) {
                 }
                 Err(error) => pause.after(&error).await,
             },
-            _ = drain.wait_for(|phase| *phase >= Phase::Closing) => break,
         }
     }
-    while let Some(Ok((stream, peer))) = futures_util::FutureExt::now_or_never(listener.accept()) {
-        connection::spawn(&worker, bound.entrypoint, stream, peer);
+    // Whatever the task's budget says: what is left in the queue would be reset.
+    while let Some(accepted) = tokio::task::unconstrained(listener.accept()).now_or_never() {
+        match accepted {
+            Ok((stream, peer)) => connection::spawn(&worker, bound.entrypoint, stream, peer),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(_) => break,
+        }
     }
+}
+
+/// Whether the next connection may well be fine.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied)
 }
 
 /// What to do after a failed accept: nothing for a connection that is gone already, a growing pause when the system
@@ -96,8 +109,7 @@ struct Pause(u32);
 
 impl Pause {
     async fn after(&mut self, error: &io::Error) {
-        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied};
-        if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied) {
+        if is_of_one_connection(error) {
             return;
         }
         if self.0 == 0 {

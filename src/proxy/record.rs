@@ -10,19 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{
-    access_log::{self, AccessLog},
-    connection::Client,
-    error::Error,
-    upstream::Pool,
-    worker::Worker,
-};
+use super::{access_log, connection::Client, error::Error, upstream::Pool, worker::Worker};
 use crate::{
     body::{Body, BodyError, Stream},
+    drain::Phase,
     metrics::Series,
     middleware::Head,
     table::Route,
@@ -36,6 +31,11 @@ pub(crate) struct Record {
     pool: Option<Rc<Pool>>,
     /// When the endpoint was asked.
     asked: Option<Instant>,
+    http2: bool,
+    series: Option<Arc<Series>>,
+    /// 499 until there is an answer: the client has gone.
+    status: u16,
+    bytes: u64,
     /// Only with the access log on.
     line: Option<Box<access_log::Record>>,
 }
@@ -51,10 +51,21 @@ impl Drop for Flight {
 
 impl Record {
     pub(crate) fn new(worker: &Rc<Worker>, client: &Rc<Client>, request: &Request<Incoming>) -> Self {
-        client.activity.begin();
+        client.activity.begin(!request.body().is_end_stream());
         let line = worker.access_log.is_on().then(|| line(worker, client, request)).flatten();
         let flight = Flight(Rc::clone(client));
-        Self { worker: Rc::clone(worker), flight, started: Instant::now(), pool: None, asked: None, line }
+        Self {
+            worker: Rc::clone(worker),
+            flight,
+            started: Instant::now(),
+            pool: None,
+            asked: None,
+            http2: request.version() == Version::HTTP_2,
+            series: None,
+            status: 499,
+            bytes: 0,
+            line,
+        }
     }
 
     /// The endpoint that is asked.
@@ -85,32 +96,55 @@ impl Record {
         }
     }
 
-    /// The answer is made; what streams of it is recorded at its end.
-    pub(crate) fn finish(self, answer: Response<Body>, route: Option<&Route>) -> Response<Body> {
-        let Self { worker, flight, started, pool, asked, mut line } = self;
+    /// The request's body has been read to its end, or what is left of it will be.
+    pub(crate) fn finish(mut self, mut answer: Response<Body>, route: Option<&Route>) -> Response<Body> {
         let status = answer.status();
-        let series = route
-            .filter(|r| r.metrics)
-            .map(|r| worker.shard.series(&r.labels, pool.as_ref().map(|p| &p.endpoint.live.labels)));
-        if let Some(line) = &mut line {
-            names(line, route, pool.as_deref(), asked);
-            line.status = status.as_u16();
+        let series = route.filter(|r| r.metrics).map(|r| {
+            let endpoint = self.pool.as_ref().map(|p| &p.endpoint.live.labels);
+            self.worker.shard.series(&r.labels, endpoint)
+        });
+        if let Some(line) = &mut self.line {
+            names(line, route, self.pool.as_deref(), self.asked);
         }
-        let line = line.filter(|_| route.is_none_or(|r| r.access_log));
-        let mut ending = Ending { _flight: flight, log: None, series, status, started, line, bytes: 0 };
-        if ending.line.is_some() {
-            ending.log = Some(worker.access_log.clone());
+        if route.is_some_and(|r| !r.access_log) {
+            self.line = None;
         }
+        let http2 = self.http2;
+        if !http2 && self.worker.phase() > Phase::Serving && status != StatusCode::SWITCHING_PROTOCOLS {
+            // Announced with every answer, so that clients come back by another connection before this one closes.
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.status = status.as_u16();
+        self.series = series;
         let (parts, body) = answer.into_parts();
         let body = match body {
-            Body::Stream(inner) => Body::stream(Tracked { inner, ending }),
+            Body::Stream(inner) => Body::stream(Tracked { inner, record: self, handed: None }),
             Body::Full(bytes) => {
-                ending.bytes = bytes.len() as u64;
+                self.bytes = bytes.len() as u64;
                 Body::Full(bytes)
             }
             Body::Empty => Body::Empty,
         };
         Response::from_parts(parts, body)
+    }
+}
+
+/// Recorded when it is dropped: with the answer's last byte, or when the client has gone.
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.series.is_none() && self.line.is_none() {
+            return;
+        }
+        let duration = self.started.elapsed();
+        if let Some(series) = &self.series {
+            series.record(self.status, u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+        }
+        if let Some(mut line) = self.line.take() {
+            line.duration = duration;
+            line.status = self.status;
+            line.bytes = self.bytes;
+            self.worker.access_log.log(*line);
+        }
     }
 }
 
@@ -157,35 +191,27 @@ fn names(line: &mut access_log::Record, route: Option<&Route>, pool: Option<&Poo
     });
 }
 
-/// Recorded when it is dropped: with the answer's last byte, or when the client has gone.
-struct Ending {
-    _flight: Flight,
-    log: Option<AccessLog>,
-    series: Option<Arc<Series>>,
-    status: StatusCode,
-    started: Instant,
-    line: Option<Box<access_log::Record>>,
-    bytes: u64,
+/// A streaming body with what is recorded at its end.
+struct Tracked {
+    inner: Stream,
+    record: Record,
+    /// The piece that the client has not taken yet.
+    handed: Option<u64>,
 }
 
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let duration = self.started.elapsed();
-        if let Some(series) = &self.series {
-            series.record(self.status.as_u16(), u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
-        }
-        if let (Some(log), Some(mut line)) = (&self.log, self.line.take()) {
-            line.duration = duration;
-            line.bytes = self.bytes;
-            log.log(*line);
+impl Tracked {
+    /// Over HTTP/2, a client that doesn't take what it asked for shows nowhere but here: the connection goes on.
+    fn taken(&mut self) {
+        if let Some(id) = self.handed.take() {
+            self.record.flight.0.unread.borrow_mut().remove(&id);
         }
     }
 }
 
-/// A streaming body with what is recorded at its end.
-struct Tracked {
-    inner: Stream,
-    ending: Ending,
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.taken();
+    }
 }
 
 impl HttpBody for Tracked {
@@ -193,9 +219,13 @@ impl HttpBody for Tracked {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.taken();
         let frame = std::task::ready!(self.inner.as_mut().poll_frame(cx));
         if let Some(Ok(frame)) = &frame {
-            self.ending.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if self.record.http2 {
+                self.handed = Some(self.record.flight.0.hand());
+            }
         }
         Poll::Ready(frame)
     }

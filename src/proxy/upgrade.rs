@@ -21,13 +21,20 @@ use crate::clock::{self, Deadline};
 /// Bytes that are copied at once, each way.
 const BUFFER: usize = 16 * 1_024;
 
+/// How long the client may take to take its 101 and what the endpoint has said behind it.
+const FIRST: Duration = Duration::from_secs(60);
+
 /// Joins client and endpoint, in a task of this worker. `said` is what the endpoint has sent behind its 101.
 pub(crate) fn join(client: OnUpgrade, mut endpoint: Stream, said: Bytes, limit: Duration, hold: Hold) {
     tokio::task::spawn_local(async move {
         let _hold = hold;
-        let Ok(client) = client.await else { return };
+        let Ok(Ok(client)) = clock::limit(FIRST, client).await else { return };
         let mut client = TokioIo::new(client);
-        if client.write_all(&said).await.is_err() {
+        let greet = async {
+            client.write_all(&said).await?;
+            client.flush().await
+        };
+        if !matches!(clock::limit(FIRST, greet).await, Ok(Ok(()))) {
             return;
         }
         let moved = Rc::new(Cell::new(clock::now_ms()));

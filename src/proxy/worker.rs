@@ -107,8 +107,14 @@ impl Worker {
         self.phase.get()
     }
 
-    /// Counts a connection for as long as it holds the guard.
-    pub(crate) fn hold(self: &Rc<Self>, entrypoint: usize) -> Hold {
+    /// Keeps the worker from ending for as long as the guard lives: a tunnel.
+    pub(crate) fn hold(self: &Rc<Self>) -> Hold {
+        self.open.set(self.open.get() + 1);
+        Hold { worker: Rc::clone(self), counted: None }
+    }
+
+    /// The same for a connection, which is counted.
+    pub(crate) fn connection(self: &Rc<Self>, entrypoint: usize) -> Hold {
         self.open.set(self.open.get() + 1);
         let counted = self.entrypoints.get(entrypoint).map(|(_, metrics)| Arc::clone(metrics));
         if let Some(metrics) = &counted {

@@ -44,6 +44,8 @@ type ByName = HashMap<Arc<str>, Vec<Arc<Cert>>, foldhash::fast::RandomState>;
 pub struct Certs {
     exact: ByName,
     wildcard: ByName,
+    /// Hosts that get no other certificate than these, whatever wildcard there is.
+    only: ByName,
 }
 
 impl Certs {
@@ -57,9 +59,19 @@ impl Certs {
         map.entry(name).or_default().push(cert);
     }
 
+    /// Gives a host exactly these certificates, in order of precedence, and none of a wildcard; without any, it gets the
+    /// default certificate. `host` is a full name in lower case.
+    pub fn restrict(&mut self, host: &Arc<str>, certs: Vec<Arc<Cert>>) {
+        self.exact.remove(host);
+        self.only.insert(Arc::clone(host), certs);
+    }
+
     /// The certificate for a server name (lower case, no trailing dot), or nothing where the default is served.
     pub fn lookup(&self, name: &str, now: i64) -> Option<&Arc<Cert>> {
         let of = |list: &'_ Vec<Arc<Cert>>| list.iter().position(|c| c.is_valid_at(now)).unwrap_or(0);
+        if let Some(list) = self.only.get(name) {
+            return list.get(of(list));
+        }
         let exact = self.exact.get(name);
         let wildcard = name.split_once('.').and_then(|(_, rest)| self.wildcard.get(rest));
         // An expired exact certificate gives way to a valid wildcard one.
@@ -71,14 +83,15 @@ impl Certs {
 
     /// Every certificate with the host it is for.
     pub fn iter(&self) -> impl Iterator<Item = (String, &Arc<Cert>)> {
-        let exact = self.exact.iter().flat_map(|(name, list)| list.iter().map(move |c| (name.to_string(), c)));
+        let exact = self.exact.iter().chain(&self.only);
+        let exact = exact.flat_map(|(name, list)| list.iter().map(move |c| (name.to_string(), c)));
         let wildcard = self.wildcard.iter().flat_map(|(name, list)| list.iter().map(move |c| (format!("*.{name}"), c)));
         exact.chain(wildcard)
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.wildcard.is_empty()
+        self.exact.is_empty() && self.wildcard.is_empty() && self.only.values().all(Vec::is_empty)
     }
 }
 

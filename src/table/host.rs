@@ -62,6 +62,12 @@ impl Hosts {
         all
     }
 
+    /// How many rules all hosts have.
+    pub fn rules(&self) -> usize {
+        let of = |map: &ByHost| map.values().map(|paths| paths.len()).sum::<usize>();
+        of(&self.exact) + of(&self.wildcard) + self.any.len()
+    }
+
     /// How many hosts have rules.
     pub fn len(&self) -> usize {
         self.exact.len() + self.wildcard.len()

@@ -1,8 +1,9 @@
 //! Which route of a host a path belongs to: the same cost for ten rules and for a hundred thousand.
 //!
-//! The order is: an explicit priority, then Exact before Prefix, then the longer before the shorter (a regular
-//! expression counts by the length of its text), then the older Ingress. A host with few rules is a sorted list; one
-//! with many is looked up by hash, once for each prefix length that occurs.
+//! The order is: the higher priority, then Exact before Prefix, then the longer path, then the older Ingress. A rule
+//! without a priority of its own has the length that Traefik's rule would have ([`implicit_priority`]), so that the
+//! longer path comes first and a number that someone wrote for Traefik means what it meant there. A host with few rules
+//! is a sorted list; one with many is looked up by hash, once for each prefix length that occurs.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -61,8 +62,10 @@ impl Matcher {
 /// A rule of a host.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// `router.priority`; 0 where there is none. [`Rule::LAST`] is a default backend's.
+    /// `router.priority`, else [`implicit_priority`]. [`Rule::LAST`] is a default backend's.
     pub priority: i64,
+    /// Whether the user wrote the priority.
+    pub explicit: bool,
     /// How it matches.
     pub matcher: Matcher,
     /// What it leads to.
@@ -74,69 +77,119 @@ impl Rule {
     pub const LAST: i64 = i64::MIN;
 }
 
-/// More rules than this of priority 0 are looked up by hash.
+/// The priority of a rule for which nobody wrote one: the length of Traefik's `Host("…") && PathPrefix("…")`.
+pub fn implicit_priority(host: &str, path: &str) -> i64 {
+    let around = if host.is_empty() { r#"PathPrefix("")"# } else { r#"Host("") && PathPrefix("")"# };
+    i64::try_from(around.len() + host.len() + path.len()).unwrap_or(i64::MAX)
+}
+
+/// More rules than this are looked up by hash.
 const FEW: usize = 8;
 
 /// The rules of one host, ready to be looked up.
-#[derive(Debug, Default)]
-pub struct Paths {
-    above: Box<[Rule]>,
-    plain: Plain,
-    below: Box<[Rule]>,
-}
+#[derive(Debug)]
+pub struct Paths(Kind);
 
 #[derive(Debug)]
-enum Plain {
+enum Kind {
+    /// In order.
     Few(Box<[Rule]>),
     Many(Box<Many>),
 }
 
-impl Default for Plain {
+impl Default for Paths {
     fn default() -> Self {
-        Self::Few(Box::default())
+        Self(Kind::Few(Box::default()))
     }
 }
 
-type ByPath = HashMap<Box<str>, Vec<Arc<Route>>, foldhash::fast::RandomState>;
+/// A route with its place in the order of the host's rules: the lower comes first.
+type Placed = (usize, Arc<Route>);
+type ByPath = HashMap<Box<str>, Vec<Placed>, foldhash::fast::RandomState>;
 
 #[derive(Debug, Default)]
 struct Many {
+    /// Rules with a priority of their own, default backends and regular expressions, in order.
+    scanned: Vec<(usize, Rule)>,
     exact: ByPath,
     prefix: ByPath,
     /// The prefix lengths that occur, longest first.
     lengths: Vec<usize>,
-    regex: Vec<(Regex, Arc<Route>)>,
 }
 
 impl Paths {
     /// Builds the table of a host. `rules` come with the older claim before the younger; that order decides ties.
     pub fn new(mut rules: Vec<Rule>) -> Self {
         rules.sort_by_key(|rule| (Reverse(rule.priority), Reverse(rule.matcher.rank())));
-        let plain_from = rules.partition_point(|rule| rule.priority > 0);
-        let below_from = rules.partition_point(|rule| rule.priority >= 0);
-        let below = rules.split_off(below_from);
-        let plain = rules.split_off(plain_from);
-        let plain = if plain.len() <= FEW { Plain::Few(plain.into()) } else { Plain::Many(Box::new(Many::new(plain))) };
-        Self { above: rules.into(), plain, below: below.into() }
+        Self(if rules.len() <= FEW { Kind::Few(rules.into()) } else { Kind::Many(Box::new(Many::new(rules))) })
     }
 
-    /// The route of a normalised path on an entrypoint.
+    /// The route of a path (as [`crate::target::Target::compared`] writes it) on an entrypoint.
     pub fn lookup(&self, entrypoint: usize, path: &str) -> Option<&Arc<Route>> {
-        first(&self.above, entrypoint, path)
-            .or_else(|| match &self.plain {
-                Plain::Few(rules) => first(rules, entrypoint, path),
-                Plain::Many(many) => many.lookup(entrypoint, path),
-            })
-            .or_else(|| first(&self.below, entrypoint, path))
+        match &self.0 {
+            Kind::Few(rules) => rules
+                .iter()
+                .find(|r| r.route.entrypoints.contains(entrypoint) && r.matcher.matches(path))
+                .map(|r| &r.route),
+            Kind::Many(many) => many.lookup(entrypoint, path),
+        }
     }
 }
 
-fn first<'a>(rules: &'a [Rule], entrypoint: usize, path: &str) -> Option<&'a Arc<Route>> {
-    rules.iter().find(|r| r.route.entrypoints.contains(entrypoint) && r.matcher.matches(path)).map(|r| &r.route)
+impl Many {
+    fn new(rules: Vec<Rule>) -> Self {
+        let mut many = Self::default();
+        for (place, rule) in rules.into_iter().enumerate() {
+            match &rule.matcher {
+                Matcher::Exact(path) if !rule.explicit => {
+                    many.exact.entry(path.clone()).or_default().push((place, rule.route));
+                }
+                Matcher::Prefix(path) if !rule.explicit && rule.priority != Rule::LAST => {
+                    many.lengths.push(path.len());
+                    many.prefix.entry(path.clone()).or_default().push((place, rule.route));
+                }
+                _ => many.scanned.push((place, rule)),
+            }
+        }
+        many.lengths.sort_unstable_by_key(|length| Reverse(*length));
+        many.lengths.dedup();
+        many
+    }
+
+    fn lookup(&self, entrypoint: usize, path: &str) -> Option<&Arc<Route>> {
+        let served = |list: &'_ Vec<Placed>| list.iter().position(|(_, r)| r.entrypoints.contains(entrypoint));
+        let of = |map: &'_ ByPath, key: &str| map.get(key).and_then(served);
+        // Among rules without a priority of their own, the longest that matches is first in order.
+        let plain = match of(&self.exact, path) {
+            Some(index) => self.exact.get(path).and_then(|list| list.get(index)),
+            None => self.lengths.iter().find_map(|&length| {
+                let ends = path.len() == length || path.as_bytes().get(length) == Some(&b'/');
+                let key = path.get(..length).filter(|_| ends)?;
+                self.prefix.get(key)?.get(of(&self.prefix, key)?)
+            }),
+        };
+        let before = plain.map_or(usize::MAX, |(place, _)| *place);
+        let scanned = self.scanned.iter().take_while(|(place, _)| *place < before);
+        let scanned = scanned.map(|(_, rule)| rule);
+        let mut scanned = scanned.filter(|r| r.route.entrypoints.contains(entrypoint) && r.matcher.matches(path));
+        scanned.next().map(|rule| &rule.route).or(plain.map(|(_, route)| route))
+    }
 }
 
-/// A rule as people read it: how it matches, the path, its priority, what it leads to.
-pub type Listed<'a> = (&'static str, &'a str, i64, &'a Arc<Route>);
+/// A rule as people read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a> {
+    /// `Exact`, `Prefix` or `Regex`.
+    pub kind: &'static str,
+    /// Its path, as it is compared.
+    pub path: &'a str,
+    /// The priority that the user wrote.
+    pub priority: Option<i64>,
+    /// Whether it is a default backend.
+    pub default_backend: bool,
+    /// What it leads to.
+    pub route: &'a Arc<Route>,
+}
 
 impl Rule {
     fn listed(&self) -> Listed<'_> {
@@ -146,21 +199,21 @@ impl Rule {
             Matcher::Prefix(path) => ("Prefix", &**path),
             Matcher::Regex(regex) => ("Regex", regex.as_str()),
         };
-        (kind, path, self.priority, &self.route)
+        let default_backend = self.priority == Self::LAST;
+        Listed { kind, path, priority: self.explicit.then_some(self.priority), default_backend, route: &self.route }
     }
 }
 
 impl Paths {
     /// How many rules there are.
     pub fn len(&self) -> usize {
-        let plain = match &self.plain {
-            Plain::Few(rules) => rules.len(),
-            Plain::Many(many) => {
+        match &self.0 {
+            Kind::Few(rules) => rules.len(),
+            Kind::Many(many) => {
                 let of = |map: &ByPath| map.values().map(Vec::len).sum::<usize>();
-                of(&many.exact) + of(&many.prefix) + many.regex.len()
+                of(&many.exact) + of(&many.prefix) + many.scanned.len()
             }
-        };
-        self.above.len() + plain + self.below.len()
+        }
     }
 
     /// Whether there are none.
@@ -168,67 +221,21 @@ impl Paths {
         self.len() == 0
     }
 
-    /// Every rule, for people.
+    /// Every rule, in the order in which they are tried.
     pub fn list(&self) -> Vec<Listed<'_>> {
-        let mut all: Vec<Listed<'_>> = self.above.iter().map(Rule::listed).collect();
-        match &self.plain {
-            Plain::Few(rules) => all.extend(rules.iter().map(Rule::listed)),
-            Plain::Many(many) => {
-                for (path, routes) in &many.exact {
-                    all.extend(routes.iter().map(|route| ("Exact", &**path, 0, route)));
-                }
-                for (path, routes) in &many.prefix {
-                    let shown = if path.is_empty() { "/" } else { path };
-                    all.extend(routes.iter().map(|route| ("Prefix", shown, 0, route)));
-                }
-                all.extend(many.regex.iter().map(|(regex, route)| ("Regex", regex.as_str(), 0, route)));
-            }
-        }
-        all.extend(self.below.iter().map(Rule::listed));
-        all
-    }
-}
-
-impl Many {
-    fn new(rules: Vec<Rule>) -> Self {
-        let mut many = Self::default();
-        for Rule { matcher, route, .. } in rules {
-            match matcher {
-                Matcher::Exact(path) => many.exact.entry(path).or_default().push(route),
-                Matcher::Prefix(path) => {
-                    many.lengths.push(path.len());
-                    many.prefix.entry(path).or_default().push(route);
-                }
-                Matcher::Regex(regex) => many.regex.push((regex, route)),
-            }
-        }
-        many.lengths.sort_unstable_by_key(|length| Reverse(*length));
-        many.lengths.dedup();
-        many
-    }
-
-    fn lookup(&self, entrypoint: usize, path: &str) -> Option<&Arc<Route>> {
-        let served = |routes: &'_ Vec<Arc<Route>>| routes.iter().position(|r| r.entrypoints.contains(entrypoint));
-        let of = |map: &'_ ByPath, key: &str| -> Option<(usize, usize)> {
-            map.get(key).and_then(|routes| served(routes).map(|index| (key.len(), index)))
+        let many = match &self.0 {
+            Kind::Few(rules) => return rules.iter().map(Rule::listed).collect(),
+            Kind::Many(many) => many,
         };
-        if let Some((_, index)) = of(&self.exact, path) {
-            return self.exact.get(path)?.get(index);
+        let mut all: Vec<(usize, Listed<'_>)> =
+            many.scanned.iter().map(|(place, rule)| (*place, rule.listed())).collect();
+        for (kind, map) in [("Exact", &many.exact), ("Prefix", &many.prefix)] {
+            for (path, (place, route)) in map.iter().flat_map(|(path, list)| list.iter().map(move |p| (path, p))) {
+                let path = if path.is_empty() { "/" } else { &**path };
+                all.push((*place, Listed { kind, path, priority: None, default_backend: false, route }));
+            }
         }
-        let prefix = self.lengths.iter().find_map(|&length| {
-            let ends = path.len() == length || path.as_bytes().get(length) == Some(&b'/');
-            of(&self.prefix, path.get(..length).filter(|_| ends)?)
-        });
-        let longer_than = prefix.map(|(length, _)| length);
-        let regex = self.regex.iter().find(|(regex, route)| {
-            longer_than.is_none_or(|length| regex.as_str().len() > length)
-                && route.entrypoints.contains(entrypoint)
-                && regex.is_match(path)
-        });
-        match (regex, prefix) {
-            (Some((_, route)), _) => Some(route),
-            (None, Some((length, index))) => self.prefix.get(path.get(..length)?)?.get(index),
-            (None, None) => None,
-        }
+        all.sort_by_key(|(place, _)| *place);
+        all.into_iter().map(|(_, listed)| listed).collect()
     }
 }

@@ -22,8 +22,19 @@ fn route(name: &str, entrypoints: u32) -> Arc<Route> {
     })
 }
 
+/// A rule of host `h`; priority 0 stands for none.
 fn rule(priority: i64, matcher: Matcher, name: &str) -> Rule {
-    Rule { priority, matcher, route: route(name, 3) }
+    let length = match &matcher {
+        Matcher::Exact(path) | Matcher::Prefix(path) => path.len().max(1),
+        Matcher::Regex(regex) => regex.as_str().len(),
+    };
+    let implicit = path::implicit_priority("h", &"x".repeat(length));
+    Rule {
+        priority: if priority == 0 { implicit } else { priority },
+        explicit: priority != 0 && priority != Rule::LAST,
+        matcher,
+        route: route(name, 3),
+    }
 }
 
 fn exact(path: &str) -> Matcher {
@@ -94,9 +105,9 @@ fn the_order_within_a_host() {
             rule(0, regex("^/re/[0-9]+$"), "regex"),
             rule(0, Matcher::prefix("/"), "root"),
             rule(Rule::LAST, Matcher::prefix("/"), "default"),
-            rule(9, exact("/first"), "priority"),
+            rule(99, exact("/first"), "priority"),
             rule(0, exact("/first"), "late"),
-            rule(-1, Matcher::prefix("/low/deep"), "negative"),
+            rule(1, Matcher::prefix("/low/deep"), "low"),
         ];
         rules.extend((0..padding).map(|n| rule(0, exact(&format!("/pad/{n}")), "pad")));
         let paths = Paths::new(rules);
@@ -122,9 +133,9 @@ fn the_order_within_a_host() {
 fn a_rule_of_another_entrypoint_does_not_shadow() {
     for padding in [0, 20] {
         let mut rules = vec![
-            Rule { priority: 0, matcher: Matcher::prefix("/a"), route: route("tls", 2) },
-            Rule { priority: 0, matcher: Matcher::prefix("/a"), route: route("web", 1) },
-            Rule { priority: 0, matcher: Matcher::prefix("/"), route: route("both", 3) },
+            Rule { route: route("tls", 2), ..rule(0, Matcher::prefix("/a"), "") },
+            Rule { route: route("web", 1), ..rule(0, Matcher::prefix("/a"), "") },
+            Rule { route: route("both", 3), ..rule(0, Matcher::prefix("/"), "") },
         ];
         rules.extend((0..padding).map(|n| rule(0, exact(&format!("/pad/{n}")), "pad")));
         let paths = Paths::new(rules);
@@ -143,7 +154,8 @@ fn naive(rules: &[(i64, bool, String)], path: &str) -> Option<usize> {
     };
     let key = |(priority, exact, rule): &(i64, bool, String)| {
         let length = if *exact { rule.len() } else { rule.trim_end_matches('/').len() };
-        (*priority, *exact, length)
+        let implicit = path::implicit_priority("h", &"x".repeat(length.max(1)));
+        (if *priority == 0 { implicit } else { *priority }, *exact, length)
     };
     rules
         .iter()
@@ -156,7 +168,7 @@ fn naive(rules: &[(i64, bool, String)], path: &str) -> Option<usize> {
 proptest! {
     #[test]
     fn lookup_agrees_with_the_naive_model(
-        rules in proptest::collection::vec((-1_i64..2, any::<bool>(), "(/[ab]{1,2}){0,3}/?"), 0..24),
+        rules in proptest::collection::vec((prop_oneof![4 => Just(0_i64), 1 => 26_i64..36], any::<bool>(), "(/[ab]{1,2}){0,3}/?"), 0..24),
         path in "(/[ab]{1,2}){1,4}/?",
     ) {
         let rules: Vec<_> = rules.into_iter().map(|(p, e, r)| (p, e, if r.is_empty() { "/".into() } else { r })).collect();

@@ -10,12 +10,21 @@ use crate::dialect::{PathMatcher, RouteOptions, SameSite, Scheme, ServiceOptions
 pub(super) struct Known<D> {
     /// After the prefix, in lower case; `n` stands for a number.
     pub(super) key: &'static str,
-    /// Reads a trimmed value into the draft; the error says what is wrong with it.
+    /// Reads a trimmed value into the draft; the error says what is wrong with it. An empty value is wrong for all.
     pub(super) read: fn(&mut D, &str) -> Result<(), String>,
     /// Whether it concerns protection: an invalid value closes the route.
     pub(super) guards: bool,
-    /// Why it changes nothing, where that is so.
-    pub(super) inert: Option<&'static str>,
+    /// Set where it changes nothing.
+    pub(super) inert: Option<Inert>,
+}
+
+/// A key that is accepted and changes nothing.
+#[derive(Clone, Copy)]
+pub(super) struct Inert {
+    /// Why it doesn't.
+    pub(super) why: &'static str,
+    /// What to do about it.
+    pub(super) help: &'static str,
 }
 
 /// A key whose invalid value costs only itself.
@@ -29,7 +38,7 @@ const fn guard<D>(key: &'static str, read: fn(&mut D, &str) -> Result<(), String
 }
 
 /// A key that is accepted and changes nothing.
-const fn inert<D>(key: &'static str, why: &'static str, read: fn(&mut D, &str) -> Result<(), String>) -> Known<D> {
+const fn inert<D>(key: &'static str, why: Inert, read: fn(&mut D, &str) -> Result<(), String>) -> Known<D> {
     Known { key, read, guards: false, inert: Some(why) }
 }
 
@@ -76,9 +85,12 @@ impl ServiceDraft {
 /// Where numbered keys start.
 pub(super) const DOMAINS: &str = "router.tls.domains";
 
-const NO_ACME: &str =
-    "certificates come from spec.tls, not from a resolver (it still makes the routes TLS-only, as router.tls does)";
-const NO_TRACES: &str = "there is no tracing";
+const NO_ACME: Inert = Inert {
+    why: "certificates come from spec.tls, not from a resolver (it still makes the routes TLS-only, as router.tls does)",
+    help: "name a Secret with the certificate in spec.tls; it can stay",
+};
+const NO_TRACES: Inert = Inert { why: "there is no tracing", help: "it can stay, or be removed" };
+const NO_SYNTAX: Inert = Inert { why: "rules are not written by hand", help: "it can stay, or be removed" };
 
 /// Annotations of Ingresses.
 pub(super) const ROUTER: &[Known<RouteDraft>] = &[
@@ -89,19 +101,22 @@ pub(super) const ROUTER: &[Known<RouteDraft>] = &[
         integer(v).map(|priority| d.options.priority = Some(priority).filter(|p| *p != 0))
     }),
     known("router.pathmatcher", |d, v| {
-        d.options.path_matcher = PathMatcher::Invalid;
         let matchers = [
             ("Path", PathMatcher::Path),
             ("PathPrefix", PathMatcher::PathPrefix),
             ("PathRegexp", PathMatcher::PathRegexp),
         ];
         let matcher = one_of(v, &matchers, false);
-        matcher
-            .map(|m| d.options.path_matcher = m)
-            .map_err(|why| format!("{why}; paths of type ImplementationSpecific are closed"))
+        if !v.is_empty() {
+            d.options.path_matcher = *matcher.as_ref().unwrap_or(&PathMatcher::Invalid);
+        }
+        matcher.map(drop).map_err(|why| format!("{why}; paths of type ImplementationSpecific are closed"))
     }),
-    inert("router.rulesyntax", "rules are not written by hand", |_, v| one_of(v, &[("v2", ()), ("v3", ())], true)),
-    guard("router.tls", |d, v| boolean(v).map(|tls| d.options.tls = Some(tls))),
+    inert("router.rulesyntax", NO_SYNTAX, |_, v| one_of(v, &[("v2", ()), ("v3", ())], true)),
+    guard("router.tls", |d, v| {
+        d.tls_implied |= v.is_empty();
+        boolean(v).map(|tls| d.options.tls = Some(tls))
+    }),
     inert("router.tls.certresolver", NO_ACME, |d, v| {
         d.tls_implied = true;
         text(v).map(drop)
@@ -138,7 +153,10 @@ pub(super) const SERVICE: &[Known<ServiceDraft>] = &[
     guard("service.middlewares", |d, v| references(v).map(|refs| d.options.middlewares = refs)),
     known("service.nativelb", |d, v| boolean(v).map(|on| d.options.native_lb = on)),
     known("service.nodeportlb", |d, v| boolean(v).map(|on| d.options.node_port_lb = on)),
-    known("service.sticky.cookie", |d, v| boolean(v).map(|on| d.switch = Some(on))),
+    known("service.sticky.cookie", |d, v| {
+        d.configured |= v.is_empty();
+        boolean(v).map(|on| d.switch = Some(on))
+    }),
     known("service.sticky.cookie.name", |d, v| {
         let cookie = d.cookie();
         text(v).map(|name| cookie.name = Some(name))

@@ -218,7 +218,6 @@ fn an_unknown_key_is_pointed_out_and_closes_if_it_looks_like_a_protection() {
     assert_eq!(one("router.something-else"), (false, Some((Severity::Warning, String::new()))));
     // Traefik passes over these; so that a closed route would be a surprise.
     assert_eq!(one("rooter.middlewares"), (false, Some((Severity::Warning, help("router.middlewares")))));
-    assert_eq!(one("auth-type"), (false, None));
     assert_eq!(
         on_service(&[("headgate.dev/sticky-slides", "true")]).1[0].help,
         "did you mean headgate.dev/sticky-slide?"
@@ -234,14 +233,144 @@ fn a_key_on_the_wrong_kind_is_sent_where_it_belongs() {
     assert_eq!((options, diagnostics[0].code), (ServiceOptions::default(), "MisplacedAnnotation"));
     let ours =
         meta(&[("headgate.dev/sticky-slide", "true"), ("headgate.dev/else", "x"), ("other.dev/router.tls", "x")]);
-    assert_eq!(ingress(&ours, subject()).1.iter().map(|d| d.code).collect::<Vec<_>>(), ["MisplacedAnnotation"]);
+    let codes: Vec<_> = ingress(&ours, subject()).1.iter().map(|d| d.code).collect();
+    assert_eq!(codes, ["UnknownAnnotation", "MisplacedAnnotation"]);
 }
 
 #[test]
-fn of_keys_that_differ_in_letter_case_the_first_counts() {
-    let (options, diagnostics) = router(&[("router.tls", "false"), ("router.TLS", "true")]);
-    assert_eq!(options.tls, Some(true));
-    assert_eq!((diagnostics[0].code, diagnostics[0].severity), ("DuplicateAnnotation", Severity::Warning));
+fn of_keys_that_differ_in_letter_case_the_one_in_lower_case_counts() {
+    for [first, second] in [["router.priority", "router.Priority"], ["ROUTER.priority", "router.priority"]] {
+        let lower =
+            if first == "router.priority" { [(first, "1"), (second, "2")] } else { [(first, "2"), (second, "1")] };
+        let (options, diagnostics) = router(&lower);
+        assert_eq!((options.priority, options.closed), (Some(1), None));
+        assert_eq!((diagnostics[0].code, diagnostics[0].severity), ("DuplicateAnnotation", Severity::Warning));
+    }
+    let prefix = "Traefik.Ingress.Kubernetes.io/router.tls";
+    let (options, _) = ingress(&meta(&[(prefix, "true"), (&format!("{PREFIX}router.tls"), "true")]), subject());
+    assert_eq!((options.tls, options.closed), (Some(true), None));
+}
+
+#[test]
+fn spellings_that_contradict_each_other_on_a_protection_close() {
+    let (options, diagnostics) = router(&[("router.middlewares", "a@file"), ("router.Middlewares", "b@file")]);
+    assert_eq!(options.middlewares, ["a@file".into()]);
+    assert!(options.closed.is_some());
+    assert_eq!((diagnostics[0].code, diagnostics[0].severity), ("DuplicateAnnotation", Severity::Error));
+    let (options, diagnostics) = on_service(&[("service.middlewares", "a@file"), ("SERVICE.middlewares", "")]);
+    assert_eq!((options.closed.is_some(), diagnostics[0].severity), (true, Severity::Error));
+    let (options, diagnostics) = router(&[("router.middlewares", "a@file"), ("router.Middlewares", " a@file\n")]);
+    assert_eq!((options.closed, diagnostics[0].severity), (None, Severity::Warning));
+}
+
+#[test]
+fn an_empty_value_is_none() {
+    for known in ROUTER {
+        for empty in ["", " \n"] {
+            let (options, diagnostics) = router(&[(&known.key.replace(".n.", ".0."), empty)]);
+            let tls = known.key.starts_with("router.tls").then_some(true);
+            assert_eq!(options, RouteOptions { tls, ..RouteOptions::default() }, "{}", known.key);
+            assert_eq!(diagnostics.len(), 1);
+            assert_eq!((diagnostics[0].code, diagnostics[0].severity), ("EmptyAnnotation", Severity::Info));
+        }
+    }
+    for known in SERVICE {
+        let (options, diagnostics) = on_service(&[(known.key, "")]);
+        let sticky = known.key.starts_with("service.sticky.cookie").then(StickyOptions::default);
+        assert_eq!(options, ServiceOptions { sticky, ..ServiceOptions::default() }, "{}", known.key);
+        assert_eq!((diagnostics[0].code, diagnostics[0].severity), ("EmptyAnnotation", Severity::Info));
+    }
+    assert_eq!(router(&[("router.tls", "false"), ("router.tls.certresolver", "")]).0.tls, Some(false));
+    for list in [",", "a@file,", "a@file, ,b@file"] {
+        let (options, diagnostics) = router(&[("router.middlewares", list)]);
+        assert_eq!((options.closed.is_some(), diagnostics[0].severity), (true, Severity::Error), "{list}");
+    }
+}
+
+#[test]
+fn every_note_says_what_to_do() {
+    for known in ROUTER.iter().filter(|known| known.inert.is_some()) {
+        let (_, diagnostics) = router(&[(&known.key.replace(".n.", ".0."), samples(known.key).0)]);
+        assert!(diagnostics.iter().all(|d| d.severity == Severity::Info && !d.help.is_empty()), "{}", known.key);
+        assert_eq!(diagnostics.len(), 1, "{}", known.key);
+    }
+}
+
+#[test]
+fn an_unknown_key_of_ours_is_pointed_out_on_both_kinds() {
+    let of = |key: &str| meta(&[(key, "true")]);
+    for (key, help) in [("sticky-slied", "did you mean headgate.dev/sticky-slide?"), ("else", "")] {
+        let key = format!("{OUR_PREFIX}{key}");
+        for said in [ingress(&of(&key), subject()).1, service(&of(&key), subject()).1] {
+            assert_eq!(said.len(), 1, "{key}: {said:?}");
+            assert_eq!(
+                (said[0].code, said[0].severity, &*said[0].help),
+                ("UnknownAnnotation", Severity::Warning, help)
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_of_ingress_nginx_is_pointed_out_once_and_closes_where_it_protects() {
+    let nginx = |annotations: &[(&str, &str)]| {
+        let keys: Vec<_> =
+            annotations.iter().map(|(key, value)| (format!("nginx.ingress.kubernetes.io/{key}"), *value)).collect();
+        ingress(&meta(&keys.iter().map(|(key, value)| (key.as_str(), *value)).collect::<Vec<_>>()), subject())
+    };
+    let (options, said) =
+        nginx(&[("ssl-redirect", "true"), ("rewrite-target", "/$1"), ("auth-proxy-set-headers", "a/b")]);
+    assert_eq!((options.closed, said.len()), (None, 1));
+    assert_eq!((said[0].code, said[0].severity), ("AnnotationOfAnotherDialect", Severity::Warning));
+    for key in ["ssl-redirect", "rewrite-target", "auth-proxy-set-headers"] {
+        assert!(said[0].message.contains(&format!("nginx.ingress.kubernetes.io/{key}")), "{}", said[0]);
+    }
+    for key in [
+        "auth-type",
+        "auth-secret",
+        "auth-url",
+        "auth-signin",
+        "auth-tls-secret",
+        "auth-tls-verify-client",
+        "whitelist-source-range",
+        "allowlist-source-range",
+        "denylist-source-range",
+        "satisfy",
+        "enable-modsecurity",
+        "enable-global-auth",
+        "Auth-Type",
+    ] {
+        let (options, said) = nginx(&[(key, "true"), ("ssl-redirect", "true")]);
+        assert!(options.closed.is_some_and(|reason| reason.contains(key)), "{key}");
+        assert_eq!(said.iter().map(|d| d.severity).collect::<Vec<_>>(), [Severity::Warning, Severity::Error], "{key}");
+        assert!(said[1].message.contains(key) && said[1].help.contains("Middleware"), "{}", said[1]);
+    }
+    for (key, value) in [("enable-modsecurity", "false"), ("enable-global-auth", "false"), ("auth-url", "")] {
+        let (options, said) = nginx(&[(key, value)]);
+        assert_eq!((options.closed, said[0].severity), (None, Severity::Warning), "{key}");
+    }
+    assert_eq!(nginx(&[]), (RouteOptions::default(), vec![]));
+}
+
+#[test]
+fn what_is_of_traefik_1_is_pointed_out_and_closes_where_it_protects() {
+    for (key, middleware) in [
+        ("auth-type", "basicAuth"),
+        ("auth-secret", "basicAuth"),
+        ("auth-realm", "basicAuth"),
+        ("auth-tls-insecure", "Middleware"),
+        ("whitelist-source-range", "ipAllowList"),
+        ("whiteList-source-range", "ipAllowList"),
+        ("ip-white-list-source-range", "ipAllowList"),
+    ] {
+        let (options, said) = router(&[(key, "basic")]);
+        assert!(options.closed.is_some_and(|reason| reason.contains(key)), "{key}");
+        assert_eq!((said.len(), said[0].severity, said[0].code), (1, Severity::Error, "AnnotationOfAnotherDialect"));
+        assert!(said[0].help.contains(middleware) && said[0].help.contains("router.middlewares"), "{}", said[0]);
+    }
+    let (options, said) = router(&[("redirect-entry-point", "https"), ("rule-type", "PathPrefixStrip")]);
+    assert_eq!((options.closed, said.len(), said[0].severity), (None, 1, Severity::Warning));
+    assert!(said[0].message.contains("redirect-entry-point") && said[0].message.contains("rule-type"), "{}", said[0]);
 }
 
 #[test]

@@ -173,7 +173,7 @@ spec:
 fn a_wrong_shape_says_where() {
     for (yaml, path) in [
         ("spec: {sticky: {cookie: {secure: 'yes'}}}", "spec.sticky.cookie.secure"),
-        ("spec: {sticky: {cookie: {sameSite: Lax}}}", "spec.sticky.cookie.sameSite"),
+        ("spec: {sticky: {cookie: {sameSite: loose}}}", "spec.sticky.cookie.sameSite"),
         ("spec: {sticky: {cookie: {maxAge: soon}}}", "spec.sticky.cookie.maxAge"),
         ("spec: {sticky: true}", "spec.sticky"),
         ("spec: {redirectScheme: {port: [1]}}", "spec.redirectScheme.port"),
@@ -190,7 +190,16 @@ fn a_wrong_shape_says_where() {
 }
 
 #[test]
+fn same_site_is_read_in_any_letter_case() {
+    for (word, expected) in [("none", SameSite::None), ("Lax", SameSite::Lax), ("STRICT", SameSite::Strict)] {
+        let cookie = spec(&format!("sticky: {{cookie: {{sameSite: {word}}}}}")).sticky.unwrap().cookie.unwrap();
+        assert_eq!(cookie.same_site, Some(expected), "{word}");
+    }
+}
+
+#[test]
 fn prefixes_that_never_match_are_told() {
+    assert_eq!(spec("stripPrefix: {}").without_effect().len(), 1);
     let found = spec("stripPrefix: {prefixes: [/a, b], forceSlash: true}").without_effect();
     let fields: Vec<&str> = found.iter().map(|found| found.field.as_str()).collect();
     assert_eq!(fields, ["spec.stripPrefix.forceSlash", "spec.stripPrefix.prefixes[1]"]);

@@ -142,7 +142,7 @@ pub(crate) fn forbidden_trailer(name: &HeaderName) -> bool {
         "transfer-encoding",
         "upgrade",
     ];
-    let name = name.as_str();
+    let name = &*name.as_str().replace('_', "-");
     FORBIDDEN.contains(&name) || name.starts_with("x-forwarded-") || name == "x-real-ip" || name == "forwarded"
 }
 

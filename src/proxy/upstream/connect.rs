@@ -26,7 +26,7 @@ use crate::{
 /// # Errors
 /// [`Error::Connect`] or [`Error::Tls`]. The caller sets the limit.
 pub(super) async fn connect(endpoint: &Endpoint, options: &Options, tls: &Tls) -> Result<(Stream, bool), Error> {
-    let tcp = TcpStream::connect(endpoint.address).await.map_err(Error::Connect)?;
+    let tcp = TcpStream::connect(endpoint.address).await.map_err(failed)?;
     // Without it, a small request behind another waits for the endpoint's delayed acknowledgement.
     tcp.set_nodelay(true).map_err(Error::Connect)?;
     if options.scheme != Scheme::Https {
@@ -40,6 +40,18 @@ pub(super) async fn connect(endpoint: &Endpoint, options: &Options, tls: &Tls) -
     let stream = stream.map_err(Error::Tls)?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok((Stream::Tls(Box::new(stream)), http2))
+}
+
+/// A connect that failed: there, or here.
+fn failed(error: io::Error) -> Error {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, OutOfMemory, QuotaExceeded};
+    // EMFILE, ENFILE and ENOBUFS have no kind of their own.
+    let exhausted = matches!(error.raw_os_error(), Some(23 | 24 | 105));
+    match error.kind() {
+        _ if exhausted => Error::Exhausted(error),
+        AddrInUse | AddrNotAvailable | OutOfMemory | QuotaExceeded => Error::Exhausted(error),
+        _ => Error::Connect(error),
+    }
 }
 
 /// The TLS side of all connections to endpoints.

@@ -1,11 +1,10 @@
 //! An answer's body on its way from an HTTP/1 endpoint: unframed strictly, its connection given back at its end.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,9 +15,10 @@ use super::{
     chunked::{Chunked, Piece},
     framing::Ending,
     http1::Http1,
+    idle::Idle,
     upload::Upload,
 };
-use crate::{body::BodyError, clock::Deadline};
+use crate::body::BodyError;
 
 /// A body that is being received. At its end the connection goes back to its pool.
 #[derive(Debug)]
@@ -27,9 +27,8 @@ pub(crate) struct Download {
     ending: Ending,
     chunked: Chunked,
     keep: bool,
-    idle: Deadline,
-    limit: Duration,
-    upload: Option<tokio::task::JoinHandle<()>>,
+    idle: Idle,
+    upload: Option<Sending>,
     pool: Rc<Pool>,
 }
 
@@ -38,27 +37,15 @@ impl Download {
         connection: Box<Http1>,
         ending: Ending,
         keep: bool,
-        limit: Duration,
+        idle: Idle,
         upload: Option<Upload>,
         pool: Rc<Pool>,
     ) -> Self {
         let connection = Rc::new(RefCell::new(connection));
         // The endpoint answers while it still takes the request's body. Each way goes on by itself: a client may
         // send everything before it reads anything.
-        let upload = upload.map(|mut upload| {
-            let connection = Rc::clone(&connection);
-            tokio::task::spawn_local(async move {
-                let sent = std::future::poll_fn(|cx| {
-                    let connection = &mut **connection.borrow_mut();
-                    upload.poll(&mut connection.out, &mut connection.stream, cx)
-                });
-                if let Err(error) = sent.await {
-                    tracing::debug!(%error, "the rest of a request's body was not sent");
-                }
-            })
-        });
-        let idle = Deadline::after(limit);
-        Self { connection: Some(connection), ending, chunked: Chunked::default(), keep, idle, limit, upload, pool }
+        let upload = upload.map(|upload| Sending::start(upload, Rc::clone(&connection)));
+        Self { connection: Some(connection), ending, chunked: Chunked::default(), keep, idle, upload, pool }
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
@@ -77,7 +64,7 @@ impl Download {
                 Ending::Close => Piece::Data(connection.inbox.split().freeze()),
             };
             if piece != Piece::NeedMore {
-                self.idle.restart(self.limit);
+                self.idle.moved();
                 return Poll::Ready(Ok(piece));
             }
             match connection.poll_fill(cx) {
@@ -95,7 +82,7 @@ impl Download {
 
     /// The body is over: the connection goes back, if nothing speaks against it.
     fn give_back(&mut self) {
-        let sent = self.upload.as_ref().is_none_or(tokio::task::JoinHandle::is_finished);
+        let sent = self.upload.as_ref().is_none_or(|upload| upload.done.get());
         let connection = self.connection.take().and_then(Rc::into_inner);
         if let (true, true, Some(connection)) = (self.keep, sent, connection) {
             self.pool.put(connection.into_inner());
@@ -145,10 +132,35 @@ impl HttpBody for Download {
     }
 }
 
-impl Drop for Download {
+/// The rest of a request's body, sent by a task of its own.
+#[derive(Debug)]
+struct Sending {
+    task: tokio::task::JoinHandle<()>,
+    /// All of it is out. A task that has ended otherwise leaves a connection that nobody may use again: the next
+    /// request on it would be read as this one's body.
+    done: Rc<Cell<bool>>,
+}
+
+impl Sending {
+    fn start(mut upload: Upload, connection: Rc<RefCell<Box<Http1>>>) -> Self {
+        let done = Rc::new(Cell::new(false));
+        let flag = Rc::clone(&done);
+        let task = tokio::task::spawn_local(async move {
+            let sent = std::future::poll_fn(|cx| {
+                let connection = &mut **connection.borrow_mut();
+                upload.poll(&mut connection.out, &mut connection.stream, cx)
+            });
+            match sent.await {
+                Ok(()) => flag.set(true),
+                Err(error) => tracing::debug!(%error, "the rest of a request's body was not sent"),
+            }
+        });
+        Self { task, done }
+    }
+}
+
+impl Drop for Sending {
     fn drop(&mut self) {
-        if let Some(upload) = &self.upload {
-            upload.abort();
-        }
+        self.task.abort();
     }
 }

@@ -81,6 +81,13 @@ impl FramingFields {
         }
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let protocol = self.upgrade.ok_or(Error::Malformed("it switches to no protocol"))?;
+            let tokens = |value: &HeaderValue| -> Vec<Vec<u8>> {
+                value.as_bytes().split(|b| *b == b',').map(|t| t.trim_ascii().to_ascii_lowercase()).collect()
+            };
+            let asked = asked.upgrade.as_ref().map(tokens).unwrap_or_default();
+            if !tokens(&protocol).iter().all(|token| asked.contains(token)) {
+                return Err(Error::Malformed("it switches to a protocol that it was not asked for"));
+            }
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(header::UPGRADE, protocol);
             return Ok((Ending::None, false));

@@ -20,6 +20,7 @@ use super::{
     Pool,
     download::Download,
     framing::{Ending, FramingFields},
+    idle::Idle,
     stream::Stream,
     upload::{Outbox, Upload},
 };
@@ -65,6 +66,8 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// The body, or a connection switched to another protocol.
     pub(crate) body: AnswerBody,
+    /// Whether the request's body has been sent to its end.
+    pub(crate) all_sent: bool,
 }
 
 /// The rest of an answer.
@@ -81,12 +84,12 @@ pub(crate) enum AnswerBody {
 pub(crate) struct Asked {
     /// Whether it is a HEAD: its answer has no body, whatever its fields say.
     pub(crate) head_request: bool,
-    /// Whether it asked for another protocol.
-    pub(crate) upgrade: bool,
+    /// The protocols that it asked to switch to.
+    pub(crate) upgrade: Option<HeaderValue>,
     /// The longest wait for the answer.
     pub(crate) response_limit: Duration,
-    /// The longest wait between two pieces of a body.
-    pub(crate) body_limit: Duration,
+    /// The longest silence of the bodies.
+    pub(crate) idle: Idle,
     /// The longest head of an answer, in bytes.
     pub(crate) head_bytes: usize,
 }
@@ -106,7 +109,7 @@ impl Http1 {
 
     /// Whether an idle connection may carry another request.
     pub(crate) fn is_usable(&mut self) -> bool {
-        self.inbox.is_empty() && self.stream.is_idle()
+        self.inbox.is_empty() && self.out.is_empty() && self.stream.is_idle()
     }
 
     /// Sends the request whose head is in `out` and waits for the answer. `upload` is taken when its body has been
@@ -120,7 +123,7 @@ impl Http1 {
         upload: &mut Option<Upload>,
         pool: &Rc<Pool>,
     ) -> Result<Answer, Error> {
-        self.out.sent = false;
+        self.out.sent = 0;
         let mut deadline = Deadline::after(asked.response_limit);
         let mut informational = 0;
         let head =
@@ -138,6 +141,7 @@ impl Http1 {
     ) -> Poll<Result<AnswerHead, Error>> {
         loop {
             let mut broken = None;
+            let sent = self.out.sent;
             match upload {
                 Some(body) => match body.poll(&mut self.out, &mut self.stream, cx) {
                     Poll::Ready(Ok(())) => {
@@ -147,22 +151,26 @@ impl Http1 {
                     Poll::Ready(Err(error @ Error::Client(_))) => return Poll::Ready(Err(error)),
                     // It may have answered before it stopped listening (413): read on.
                     Poll::Ready(Err(error)) => broken = Some(error),
+                    Poll::Pending if self.out.sent > sent => deadline.restart(asked.response_limit),
                     Poll::Pending => {}
                 },
                 None => {
                     if let Poll::Ready(Err(_)) = self.out.poll_flush(&mut self.stream, cx) {
-                        broken = Some(Error::Closed { sent: self.out.sent });
+                        broken = Some(Error::Closed { sent: self.out.sent > 0 });
                     }
                 }
             }
-            let Some(head) = ready!(self.poll_read_head(asked, broken, deadline, cx))? else { continue };
+            // While the client owes the rest of the body, the endpoint owes nothing.
+            let waiting = upload.is_some() && broken.is_none() && self.out.is_empty();
+            let limit = if waiting { None } else { Some(&mut *deadline) };
+            let Some(head) = ready!(self.poll_read_head(asked, broken, limit, cx))? else { continue };
             match head.status.as_u16() {
                 100 => {
                     if let Some(upload) = upload {
                         upload.open();
                     }
                 }
-                101 if asked.upgrade => return Poll::Ready(Ok(head)),
+                101 if asked.upgrade.is_some() => return Poll::Ready(Ok(head)),
                 101 => return Poll::Ready(Err(Error::Malformed("it switches protocols without being asked to"))),
                 102..=199 => {}
                 _ => return Poll::Ready(Ok(head)),
@@ -180,7 +188,7 @@ impl Http1 {
         &mut self,
         asked: &Asked,
         mut broken: Option<Error>,
-        deadline: &mut Deadline,
+        deadline: Option<&mut Deadline>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<AnswerHead>, Error>> {
         loop {
@@ -195,7 +203,7 @@ impl Http1 {
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => {
                     let none_yet = self.inbox.is_empty();
-                    let error = if none_yet { Error::Closed { sent: self.out.sent } } else { Error::Incomplete };
+                    let error = if none_yet { Error::Closed { sent: self.out.sent > 0 } } else { Error::Incomplete };
                     return Poll::Ready(Err(error));
                 }
                 Poll::Ready(Ok(_)) => {}
@@ -203,6 +211,7 @@ impl Http1 {
                     if let Some(error) = broken.take() {
                         return Poll::Ready(Err(error));
                     }
+                    let Some(deadline) = deadline else { return Poll::Pending };
                     ready!(deadline.poll(cx));
                     return Poll::Ready(Err(Error::ResponseTimeout));
                 }
@@ -264,7 +273,8 @@ impl Http1 {
         let AnswerHead { status, headers, ending, keep } = head;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let said = self.inbox.split().freeze();
-            return Answer { status, headers, body: AnswerBody::Switched(Box::new(self.stream), said) };
+            let body = AnswerBody::Switched(Box::new(self.stream), said);
+            return Answer { status, headers, body, all_sent: true };
         }
         let whole = match ending {
             Ending::None => Some(Bytes::new()),
@@ -277,16 +287,17 @@ impl Http1 {
         // One that still waits for its 100 is not sent at all: the endpoint has answered without it.
         let unwanted = upload.as_ref().is_some_and(Upload::is_untouched);
         let (keep, upload) = if unwanted { (false, None) } else { (keep, upload) };
+        let all_sent = upload.is_none();
         let body = match whole {
             Some(bytes) => {
                 // An upload that is still under way ends here: the endpoint has answered without it.
-                if keep && upload.is_none() {
+                if keep && all_sent {
                     pool.put(self);
                 }
                 bytes.into()
             }
-            None => Body::stream(Download::new(self, ending, keep, asked.body_limit, upload, Rc::clone(pool))),
+            None => Body::stream(Download::new(self, ending, keep, asked.idle.other(), upload, Rc::clone(pool))),
         };
-        Answer { status, headers, body: AnswerBody::Body(body) }
+        Answer { status, headers, body: AnswerBody::Body(body), all_sent }
     }
 }

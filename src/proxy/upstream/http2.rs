@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -17,7 +17,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::stream::Stream;
+use super::{chunked::forbidden_trailer, idle::Idle, stream::Stream};
 use crate::{
     body::{Body, BodyError},
     clock::{self, Deadline},
@@ -31,7 +31,15 @@ const STREAMS: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Http2 {
     sender: SendRequest<Outgoing>,
-    streams: Rc<Cell<usize>>,
+    streams: Rc<Streams>,
+}
+
+/// What is known of a connection's streams.
+#[derive(Debug)]
+struct Streams {
+    open: Cell<usize>,
+    /// What the endpoint allows at once.
+    most: Cell<usize>,
     idle_since_ms: Cell<u64>,
 }
 
@@ -47,29 +55,38 @@ impl Http2 {
             .keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10));
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(Error::Http2)?;
+        let idle_since_ms = Cell::new(clock::now_ms());
+        let streams = Rc::new(Streams { open: Cell::new(0), most: Cell::new(STREAMS), idle_since_ms });
+        let seen = Rc::clone(&streams);
         tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
+            let mut connection = pin!(connection);
+            let ended = std::future::poll_fn(|cx| {
+                let polled = connection.as_mut().poll(cx);
+                seen.most.set(connection.current_max_send_streams());
+                polled
+            });
+            if let Err(error) = ended.await {
                 tracing::debug!(%error, "an HTTP/2 connection to an endpoint ended");
             }
         });
-        Ok(Self { sender, streams: Rc::default(), idle_since_ms: Cell::new(clock::now_ms()) })
+        Ok(Self { sender, streams })
     }
 
     /// Whether it can take one more stream.
     pub(super) fn has_room(&self) -> bool {
-        self.sender.is_ready() && self.streams.get() < STREAMS
+        self.sender.is_ready() && self.streams.open.get() < STREAMS.min(self.streams.most.get())
     }
 
     /// Whether it is of no more use at this time.
     pub(super) fn is_spent(&self, idle_limit_ms: u64) -> bool {
-        let idle = self.streams.get() == 0;
-        self.sender.is_closed() || (idle && self.idle_since_ms.get().saturating_add(idle_limit_ms) < clock::now_ms())
+        let idle = self.streams.open.get() == 0;
+        let since = self.streams.idle_since_ms.get();
+        self.sender.is_closed() || (idle && since.saturating_add(idle_limit_ms) < clock::now_ms())
     }
 
     /// A place for one more stream on it.
     pub(super) fn reserve(&self) -> Turn {
-        self.streams.set(self.streams.get() + 1);
-        self.idle_since_ms.set(clock::now_ms());
+        self.streams.open.set(self.streams.open.get() + 1);
         Turn { sender: self.sender.clone(), place: Place(Rc::clone(&self.streams)) }
     }
 }
@@ -82,39 +99,88 @@ pub(crate) struct Turn {
 }
 
 #[derive(Debug)]
-struct Place(Rc<Cell<usize>>);
+struct Place(Rc<Streams>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.0.idle_since_ms.set(clock::now_ms());
     }
 }
 
 impl Turn {
-    /// Sends the request and waits for the answer's head. On an error, what was never sent comes back.
+    /// Sends the request and waits for the answer's head; the limit on that runs from the end of the request's body,
+    /// which `over` tells. On an error, what was never sent comes back.
     pub(crate) async fn send(
         mut self,
         request: Request<Outgoing>,
         response_limit: Duration,
-        body_limit: Duration,
+        over: Rc<Cell<bool>>,
+        idle: Idle,
     ) -> Result<Response<Body>, (Error, Option<Request<Outgoing>>)> {
-        if let Err(error) = self.sender.ready().await {
-            return Err((Error::Http2(error), Some(request)));
+        match clock::limit(response_limit, self.sender.ready()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Err((Error::Closed { sent: false }, Some(request))),
         }
-        let answer = clock::limit(response_limit, self.sender.try_send_request(request)).await;
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let mut deadline = Deadline::after(response_limit);
+        let mut sending = true;
+        let answer = std::future::poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answer));
+            }
+            if std::mem::replace(&mut sending, !over.get()) {
+                deadline.restart(response_limit);
+            }
+            loop {
+                ready!(deadline.poll(cx));
+                if over.get() {
+                    return Poll::Ready(Err(Error::ResponseTimeout));
+                }
+                // The client still owes its body, for which it has a limit of its own.
+                deadline.restart(response_limit);
+            }
+        })
+        .await;
         match answer {
-            Err(elapsed) => Err((elapsed.into(), None)),
+            Err(error) => Err((error, None)),
             Ok(Err(mut error)) => {
                 let request = error.take_message();
-                Err((Error::Http2(error.into_error()), request))
+                Err((classify(error.into_error()), request))
             }
             Ok(Ok(answer)) => {
                 let place = self.place;
-                Ok(answer.map(|body| {
-                    Body::stream(Received { body, idle: Deadline::after(body_limit), body_limit, _place: place })
-                }))
+                Ok(answer.map(|body| Body::stream(Received { body, idle, _place: place })))
             }
         }
+    }
+}
+
+/// What a failed stream means for another try (RFC 9113 §8.7): one that was refused, or is above a GOAWAY's last id,
+/// was not processed.
+fn classify(error: hyper::Error) -> Error {
+    let cause = std::error::Error::source(&error).and_then(|e| e.downcast_ref::<h2::Error>());
+    match cause {
+        Some(h2) if h2.reason() == Some(h2::Reason::REFUSED_STREAM) => Error::Closed { sent: false },
+        Some(h2) if h2.is_go_away() || h2.is_io() => Error::Closed { sent: true },
+        None if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => {
+            Error::Closed { sent: true }
+        }
+        _ => Error::Http2(error),
+    }
+}
+
+/// Trailers without the fields that must not come behind a body.
+fn cleaned(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut fields) => {
+            let forbidden: Vec<_> = fields.keys().filter(|name| forbidden_trailer(name)).cloned().collect();
+            for name in forbidden {
+                fields.remove(name);
+            }
+            Frame::trailers(fields)
+        }
+        Err(frame) => frame,
     }
 }
 
@@ -122,14 +188,20 @@ impl Turn {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     body: Option<Incoming>,
-    idle: Deadline,
-    limit: Duration,
+    idle: Idle,
+    over: Rc<Cell<bool>>,
 }
 
 impl Outgoing {
     /// A body, or none.
-    pub(crate) fn new(body: Option<Incoming>, limit: Duration) -> Self {
-        Self { body, idle: Deadline::after(limit), limit }
+    pub(crate) fn new(body: Option<Incoming>, idle: Idle) -> Self {
+        let over = Rc::new(Cell::new(body.is_none()));
+        Self { body, idle, over }
+    }
+
+    /// Tells when the body has been taken to its end.
+    pub(crate) fn over(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.over)
     }
 
     /// The body that was not sent.
@@ -145,10 +217,11 @@ impl HttpBody for Outgoing {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        match Pin::new(body).poll_frame(cx) {
+        match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(frame) => {
-                this.idle.restart(this.limit);
-                Poll::Ready(frame.map(|f| f.map_err(BodyError::Hyper)))
+                this.idle.moved();
+                this.over.set(frame.is_none() || HttpBody::is_end_stream(body));
+                Poll::Ready(frame.map(|f| f.map(cleaned).map_err(BodyError::Hyper)))
             }
             Poll::Pending => {
                 ready!(this.idle.poll(cx));
@@ -170,8 +243,7 @@ impl HttpBody for Outgoing {
 #[derive(Debug)]
 struct Received {
     body: Incoming,
-    idle: Deadline,
-    body_limit: Duration,
+    idle: Idle,
     _place: Place,
 }
 
@@ -183,8 +255,8 @@ impl HttpBody for Received {
         let this = &mut *self;
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => {
-                this.idle.restart(this.body_limit);
-                Poll::Ready(frame.map(|f| f.map_err(BodyError::Hyper)))
+                this.idle.moved();
+                Poll::Ready(frame.map(|f| f.map(cleaned).map_err(BodyError::Hyper)))
             }
             Poll::Pending => {
                 ready!(this.idle.poll(cx));

@@ -10,6 +10,7 @@ mod download;
 mod framing;
 pub(crate) mod http1;
 pub(crate) mod http2;
+pub(crate) mod idle;
 mod stream;
 pub(crate) mod upload;
 
@@ -40,6 +41,14 @@ pub(crate) struct Context {
     pub(crate) limits: Limits,
     pub(crate) tls: ClientTls,
     pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Context {
+    /// How long an idle connection is kept.
+    fn idle_ms(&self) -> u64 {
+        let idle = self.limits.upstream_idle;
+        if idle.is_zero() { u64::MAX } else { u64::try_from(idle.as_millis()).unwrap_or(u64::MAX) }
+    }
 }
 
 /// A worker's connections to all endpoints.
@@ -99,8 +108,7 @@ impl Upstreams {
 
     /// Closes what has been idle for too long, and forgets services that nobody asks for any more. Once a second.
     pub(crate) fn sweep(&self) {
-        let idle = self.context.limits.upstream_idle;
-        let idle_ms = if idle.is_zero() { u64::MAX } else { u64::try_from(idle.as_millis()).unwrap_or(u64::MAX) };
+        let idle_ms = self.context.idle_ms();
         let now = clock::now_ms();
         let mut views = self.views.borrow_mut();
         views.retain(|_, view| view.used_ms.get().saturating_add(60_000) > now);
@@ -150,7 +158,10 @@ impl Pool {
     pub(crate) fn idle(&self, upgrade: bool) -> Option<Connection> {
         loop {
             let Some(mut connection) = self.idle.borrow_mut().pop() else { break };
-            if connection.is_usable() {
+            // The sweep comes once a second; an endpoint may close on the second.
+            if connection.idle_since_ms.saturating_add(self.context.idle_ms()) >= clock::now_ms()
+                && connection.is_usable()
+            {
                 connection.reused = true;
                 return Some(Connection::Http1(connection));
             }

@@ -22,6 +22,11 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// Whether it is under TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// Whether an idle connection is still as it should be: open and silent.
     pub(crate) fn is_idle(&mut self) -> bool {
         let mut byte = [0; 1];

@@ -13,7 +13,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::io::AsyncWrite;
 
-use super::{chunked::forbidden_trailer, stream::Stream};
+use super::{chunked::forbidden_trailer, idle::Idle, stream::Stream};
 use crate::{body::BodyError, clock::Deadline, proxy::error::Error};
 
 /// Bytes on their way out, written with as few system calls as they allow.
@@ -23,16 +23,29 @@ pub(crate) struct Outbox {
     pub(crate) head: BytesMut,
     data: Bytes,
     tail: Bytes,
-    /// Whether a byte of the present request has been taken by the socket.
-    pub(crate) sent: bool,
+    /// Bytes of the present request that the socket has taken.
+    pub(crate) sent: u64,
+    /// TLS may hold back what it has taken.
+    held: bool,
 }
 
 impl Outbox {
+    /// Whether nothing waits to be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_empty() && self.data.is_empty() && self.tail.is_empty() && !self.held
+    }
+
     /// Writes until everything is out.
     pub(crate) fn poll_flush(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         loop {
             let written = match (self.head.is_empty(), self.data.is_empty(), self.tail.is_empty()) {
-                (true, true, true) => return Poll::Ready(Ok(())),
+                (true, true, true) => {
+                    if self.held {
+                        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
+                        self.held = false;
+                    }
+                    return Poll::Ready(Ok(()));
+                }
                 (false, true, true) => ready!(Pin::new(&mut *stream).poll_write(cx, &self.head))?,
                 _ => {
                     let slices = [IoSlice::new(&self.head), IoSlice::new(&self.data), IoSlice::new(&self.tail)];
@@ -42,7 +55,8 @@ impl Outbox {
             if written == 0 {
                 return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
             }
-            self.sent = true;
+            self.sent += written as u64;
+            self.held = stream.is_tls();
             self.advance(written);
         }
     }
@@ -74,17 +88,16 @@ pub(crate) struct Upload {
     framing: Framing,
     /// `Expect: 100-continue`: the body stays untouched until the endpoint wants it, or this deadline passes.
     gate: Option<Deadline>,
-    idle: Deadline,
-    limit: Duration,
+    idle: Idle,
     touched: bool,
     over: bool,
 }
 
 impl Upload {
     /// A body to send; `gate` is how long to wait for the endpoint's 100, if the client expects one.
-    pub(crate) fn new(body: Incoming, framing: Framing, gate: Option<Duration>, limit: Duration) -> Self {
+    pub(crate) fn new(body: Incoming, framing: Framing, gate: Option<Duration>, idle: Idle) -> Self {
         let gate = gate.map(Deadline::after);
-        Self { body, framing, gate, idle: Deadline::after(limit), limit, touched: false, over: false }
+        Self { body, framing, gate, idle, touched: false, over: false }
     }
 
     /// The endpoint wants the body.
@@ -111,25 +124,22 @@ impl Upload {
     ) -> Poll<Result<(), Error>> {
         loop {
             let flushed = out.poll_flush(stream, cx);
-            if flushed.is_pending() {
-                // The endpoint doesn't read: that is its silence, for which the response limit stands.
-                return Poll::Pending;
-            }
-            ready!(flushed).map_err(|_| Error::Closed { sent: out.sent })?;
+            // While the endpoint doesn't read, the limit on its answer stands.
+            ready!(flushed).map_err(|_| Error::Closed { sent: out.sent > 0 })?;
             if self.over {
                 return Poll::Ready(Ok(()));
             }
             if let Some(gate) = &mut self.gate {
                 ready!(gate.poll(cx));
                 self.gate = None;
-                self.idle.restart(self.limit);
+                self.idle.moved();
             }
             self.touched = true;
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 ready!(self.idle.poll(cx));
                 return Poll::Ready(Err(Error::Client(BodyError::Stalled)));
             };
-            self.idle.restart(self.limit);
+            self.idle.moved();
             match frame {
                 None => self.end(out, None),
                 Some(Err(error)) => return Poll::Ready(Err(Error::Client(BodyError::Hyper(error)))),
