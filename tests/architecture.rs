@@ -34,7 +34,7 @@ const IMPORTS: [(&str, &[&str]); 12] = [
         &["sources", "objects", "compile", "table", "balance", "metrics", "diagnostic", "report", "shared", "settings"],
     ),
     ("report", &["objects", "diagnostic", "settings"]),
-    ("admin", &["table", "balance", "clock", "diagnostic", "metrics", "drain", "shared", "settings"]),
+    ("admin", &["table", "balance", "clock", "net", "diagnostic", "metrics", "drain", "shared", "settings"]),
     ("cli", &["*"]),
 ];
 

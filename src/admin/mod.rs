@@ -23,7 +23,6 @@ use crate::{
     diagnostic::Diagnostics,
     drain,
     metrics::Metrics,
-    net::canonical,
     settings::Settings,
     shared::Shared,
     table::{Table, host_of},
@@ -49,7 +48,7 @@ pub struct State {
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, state: State) {
     let state = Arc::new(state);
-    let loopback = listener.local_addr().is_ok_and(|address| canonical(address.ip()).is_loopback());
+    let loopback = listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,

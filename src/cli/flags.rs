@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, thread, time::Duration};
 
 use anyhow::bail;
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::FalseyValueParser};
 
 use crate::{
     net::CidrSet,
@@ -41,10 +41,10 @@ pub(super) struct ClaimArgs {
     #[arg(long, value_name = "NAME", env = "HEADGATE_CONTROLLER_NAME", value_delimiter = ',')]
     controller_name: Vec<String>,
     /// Serve Ingresses that name no class (from files: always)
-    #[arg(long, env = "HEADGATE_CLAIM_UNCLASSED")]
+    #[arg(long, env = "HEADGATE_CLAIM_UNCLASSED", value_parser = FalseyValueParser::new())]
     claim_unclassed: bool,
     /// Allow Services of type ExternalName
-    #[arg(long, env = "HEADGATE_ALLOW_EXTERNAL_NAME")]
+    #[arg(long, env = "HEADGATE_ALLOW_EXTERNAL_NAME", value_parser = FalseyValueParser::new())]
     allow_external_name: bool,
     /// Whether Ingresses may name Middlewares of other namespaces, as Traefik lets them
     #[arg(long, value_name = "BOOL", env = "HEADGATE_ALLOW_CROSS_NAMESPACE", default_value_t = true,
@@ -152,7 +152,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE", env = "HEADGATE_COOKIE_KEYS_FILE")]
     pub(super) cookie_keys_file: Option<PathBuf>,
     /// Take Traefik's own unsigned cookies as pins: for the hours of a cut-over
-    #[arg(long, env = "HEADGATE_ACCEPT_LEGACY_COOKIES")]
+    #[arg(long, env = "HEADGATE_ACCEPT_LEGACY_COOKIES", value_parser = FalseyValueParser::new())]
     accept_legacy_cookies: bool,
     /// Certificate (PEM) of hosts that have none of their own [default: self-signed at start]
     #[arg(long, value_name = "FILE", env = "HEADGATE_DEFAULT_CERT", requires = "default_key")]
@@ -168,13 +168,13 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "CIDR", env = "HEADGATE_TRUSTED_IPS", value_delimiter = ',', value_parser = cidr)]
     trusted_ips: Vec<String>,
     /// Accept the PROXY protocol, v1 and v2, from --trusted-ips
-    #[arg(long, env = "HEADGATE_PROXY_PROTOCOL", requires = "trusted_ips")]
+    #[arg(long, env = "HEADGATE_PROXY_PROTOCOL", value_parser = FalseyValueParser::new(), requires = "trusted_ips")]
     proxy_protocol: bool,
     /// More trusted roots (PEM) for backends that speak TLS
     #[arg(long, value_name = "FILE", env = "HEADGATE_UPSTREAM_CA_FILE")]
     upstream_ca_file: Option<PathBuf>,
     /// Believe any certificate of a backend
-    #[arg(long, env = "HEADGATE_UPSTREAM_INSECURE_SKIP_VERIFY")]
+    #[arg(long, env = "HEADGATE_UPSTREAM_INSECURE_SKIP_VERIFY", value_parser = FalseyValueParser::new())]
     upstream_insecure_skip_verify: bool,
     #[command(flatten)]
     limits: LimitArgs,

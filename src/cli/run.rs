@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -49,8 +49,12 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<()> {
 
 /// The own log, on standard error.
 pub(super) fn start_log(level: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(level)
-        .with_context(|| format!("--log-level {level}: write error, warn, info, debug or trace, or a filter"))?;
+    let wrong = || format!("--log-level {level}: write error, warn, info, debug or trace, or a filter");
+    // A lone word that is no level would be taken for a module's name, and silence everything.
+    if !level.contains('=') && level.parse::<tracing_subscriber::filter::LevelFilter>().is_err() {
+        bail!(wrong());
+    }
+    let filter = tracing_subscriber::EnvFilter::try_new(level).with_context(wrong)?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let log = log.with_ansi(std::io::stderr().is_terminal());
     match format {
@@ -131,7 +135,7 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
         Proxy {
             settings: Arc::clone(&settings),
             table: published.table,
-            metrics,
+            metrics: Arc::clone(&metrics),
             access_log: access_log.clone(),
             default_certificate,
             drain: drain.watch(),
@@ -139,7 +143,7 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
         listeners,
     )?;
     started(&addresses);
-    let ending = runtime.spawn(end_on_signal(signals, drain, Arc::clone(&settings)));
+    let ending = runtime.spawn(end_on_signal(signals, drain, Arc::clone(&settings), Arc::clone(&metrics)));
     running.join();
     ending.abort();
     access_log.flush(Duration::from_secs(2));
@@ -161,13 +165,14 @@ impl Signals {
 }
 
 /// Workers end by themselves once the drain is over; a second signal cuts it short.
-async fn end_on_signal(mut signals: Signals, drain: Drain, settings: Arc<Settings>) {
+async fn end_on_signal(mut signals: Signals, drain: Drain, settings: Arc<Settings>, metrics: Arc<Metrics>) {
     tokio::select! {
         _ = signals.terminate.recv() => {}
         _ = signals.interrupt.recv() => {}
     }
     let limits = &settings.limits;
     tracing::info!(delay = ?limits.drain_delay, timeout = ?limits.drain, "ending: not ready any more");
+    metrics.ready.set(0);
     drain.enter(Phase::Announcing);
     let ordered = async {
         tokio::time::sleep(limits.drain_delay).await;

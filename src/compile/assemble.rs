@@ -10,7 +10,7 @@ use super::routes::{Fragment, HostRule};
 use crate::{
     diagnostic::Diagnostic,
     objects::{Key, Kind, ObjectId},
-    table::{self, Matcher, Paths},
+    table::{self, Matcher, Paths, Rule},
 };
 
 /// Who has rules for which host.
@@ -20,6 +20,8 @@ pub(super) struct Hosts {
     hosts_of: HashMap<Key, BTreeSet<Arc<str>>>,
     /// The full host names one label below a name.
     below: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// How many Ingresses of each namespace name such a host, each host counted.
+    owners: HashMap<Arc<str>, BTreeMap<Arc<str>, usize>>,
     conflicts: HashMap<Arc<str>, Vec<Diagnostic>>,
 }
 
@@ -29,6 +31,7 @@ impl Hosts {
         let now: BTreeSet<Arc<str>> = fragment.iter().flat_map(|f| f.rules.keys().cloned()).collect();
         let before = self.hosts_of.remove(key).unwrap_or_default();
         for host in before.difference(&now) {
+            self.disown(host, &key.namespace);
             if let Some(members) = self.members.get_mut(host) {
                 members.remove(key);
                 if members.is_empty() {
@@ -41,6 +44,8 @@ impl Hosts {
             self.members.entry(Arc::clone(host)).or_default().insert(key.clone());
             if let Some(parent) = parent(host) {
                 self.below.entry(parent.into()).or_default().insert(Arc::clone(host));
+                let owners = self.owners.entry(parent.into()).or_default();
+                *owners.entry(Arc::clone(&key.namespace)).or_default() += 1;
             }
         }
         let changed = before != now;
@@ -48,6 +53,21 @@ impl Hosts {
             self.hosts_of.insert(key.clone(), now);
         }
         changed
+    }
+
+    fn disown(&mut self, host: &Arc<str>, namespace: &Arc<str>) {
+        let Some(parent) = parent(host) else { return };
+        if let Some(owners) = self.owners.get_mut(parent) {
+            if let Some(count) = owners.get_mut(namespace) {
+                *count -= 1;
+                if *count == 0 {
+                    owners.remove(namespace);
+                }
+            }
+            if owners.is_empty() {
+                self.owners.remove(parent);
+            }
+        }
     }
 
     fn unlink(&mut self, host: &Arc<str>) {
@@ -75,6 +95,11 @@ impl Hosts {
         let mut last = None;
         let all = self.members.get(host).into_iter().flatten().map(|key| &key.namespace);
         all.filter(move |namespace| last.replace(*namespace) != Some(*namespace))
+    }
+
+    /// Whether an Ingress of this namespace has a rule for a full host name one label below a name.
+    pub(super) fn has_below(&self, parent: &str, namespace: &str) -> bool {
+        self.owners.get(parent).is_some_and(|owners| owners.contains_key(namespace))
     }
 
     /// The full host names with rules that are one label below a name.
@@ -151,7 +176,10 @@ fn conflicts(rules: &[Entry<'_>]) -> Vec<Diagnostic> {
                 (by, "remove one of the two rules")
             } else {
                 let why = if other.created == fragment.created { "comes first by name" } else { "is older" };
-                let help = "remove one of the two rules, or decide by the annotation router.priority";
+                let help = match rule.rule.priority {
+                    Rule::LAST => "remove one of the two",
+                    _ => "remove one of the two rules, or decide by the annotation router.priority",
+                };
                 (format!("Ingress {winner}, which {why} and wins"), help)
             };
             let text = format!("{host} {} is claimed already by {by}", route.path);

@@ -42,7 +42,7 @@ fn standing(host: &str, namespace: &str, hosts: &Hosts) -> Standing {
         return Standing::Served;
     }
     if let Some(parent) = host.strip_prefix("*.") {
-        let own = hosts.below(parent).any(|below| hosts.has(below, namespace));
+        let own = hosts.has_below(parent, namespace);
         return match (hosts.any(host), own) {
             (true, true) => Standing::OwnHosts,
             (true, false) => Standing::Foreign,

@@ -120,7 +120,7 @@ fn outcome(route: &Route, question: Question<'_>) -> Vec<String> {
     if let Some(sticky) = &route.sticky {
         lines.push(format!("sessions are pinned by the cookie {}", sticky.name()));
         if !question.pins {
-            lines.push("  (its pins can only be shown with the keys that sign them)".to_owned());
+            lines.push("  (its pins can be shown with the keys that sign them: --cookie-keys-file)".to_owned());
         }
     }
     match &route.action {
@@ -150,4 +150,101 @@ fn forward(service: &Service, pins: bool) -> Vec<String> {
         lines.push("  it has no endpoint: answered with 503".to_owned());
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        metrics::RouteLabels,
+        middleware::Chain,
+        table::{Entrypoints, Paths, Rule, path::implicit_priority},
+    };
+
+    /// A rule by its matcher; `priority` 0 stands for none.
+    fn rule(name: &str, matcher: Matcher, path: &str, priority: i64, entrypoints: u32, acme: bool) -> Rule {
+        let route = Route {
+            labels: RouteLabels::new("ns", name, "svc"),
+            host: "a.test".into(),
+            path: path.into(),
+            entrypoints: Entrypoints(entrypoints),
+            action: Action::NoService("no Service".into()),
+            chain: Chain::default(),
+            middlewares: Box::default(),
+            sticky: None,
+            acme,
+            access_log: true,
+            metrics: true,
+        };
+        let explicit = priority != 0 && priority != Rule::LAST;
+        let priority = if priority == 0 { implicit_priority("a.test", path) } else { priority };
+        Rule { priority, explicit, matcher, route: Arc::new(route) }
+    }
+
+    fn table() -> Table {
+        let prefix = |name, path, priority, on| rule(name, Matcher::prefix(path), path, priority, on, false);
+        let mut table = Table::default();
+        let rules = vec![
+            prefix("low", "/a/b", -1, 1),
+            prefix("elsewhere", "/a/b/c", 0, 2),
+            prefix("short", "/a", 0, 1),
+            rule("exact", Matcher::Exact("/a/b".into()), "/a/b", 0, 1, false),
+            prefix("same", "/a/b", 0, 1),
+            prefix("twin", "/a", 0, 1),
+            prefix("default", "/", Rule::LAST, 1),
+            rule("acme", Matcher::Exact("/acme".into()), "/acme", 0, 1, true),
+        ];
+        table.hosts.set("a.test", Some(Paths::new(rules)));
+        table.hosts.set("*.test", Some(Paths::new(vec![prefix("parent", "/a", 0, 1)])));
+        table
+    }
+
+    fn asked(path: &str, redirect: Option<&str>) -> Vec<String> {
+        explain(&table(), Question { entrypoint: 0, host: "a.test", path, redirect, pins: false })
+    }
+
+    /// Verdict and Ingress of each line.
+    fn verdicts(lines: &[String]) -> Vec<(&str, &str)> {
+        let split =
+            |line: &'_ str| line.split_once(" a.test").or(line.split_once(" *.test")).map(|(verdict, _)| verdict.len());
+        let rules = lines.iter().filter_map(|line| Some((line.get(..split(line)?)?.trim(), line.rsplit_once('/')?.1)));
+        rules.collect()
+    }
+
+    #[test]
+    fn the_winner_comes_first_and_every_other_one_says_why_it_lost() {
+        let lines = asked("/a/b", None);
+        let expected = [
+            ("TAKES IT", "exact"),
+            ("comes after Exact", "same"),
+            ("has a shorter path", "short"),
+            ("has a shorter path", "twin"),
+            ("has a lower priority", "low"),
+            ("comes after every path", "default"),
+            ("has a less specific host", "parent"),
+        ];
+        assert_eq!(verdicts(&lines), expected);
+        assert!(lines.contains(&"2 more rules of these hosts do not match".to_owned()), "{lines:?}");
+        assert_eq!(lines.last().unwrap(), "answered with 503: no Service");
+        let lines = asked("/a/b/c", None);
+        assert_eq!(verdicts(&lines)[..2], [("TAKES IT", "same"), ("is not on this entrypoint", "elsewhere")]);
+        assert_eq!(verdicts(&asked("/a", None))[..2], [("TAKES IT", "short"), ("is of a younger rule", "twin")]);
+    }
+
+    #[test]
+    fn nobody_takes_it() {
+        let question = Question { entrypoint: 0, host: "b.test", path: "/x", redirect: None, pins: false };
+        assert_eq!(explain(&table(), question), ["1 rule of these hosts does not match", "no rule takes it: 404"]);
+        let question = Question { host: "b.example", ..question };
+        assert_eq!(explain(&table(), question), ["no rule takes it: 404"]);
+    }
+
+    #[test]
+    fn plain_http_is_redirected_but_for_challenges() {
+        let to = Some("https://a.test/");
+        assert_eq!(asked("/a", to).last().unwrap(), "redirected to https://a.test/, as all plain HTTP is");
+        assert_eq!(asked("/acme", to).last().unwrap(), "answered with 503: no Service");
+        let question = Question { entrypoint: 0, host: "b.example", path: "/", redirect: to, pins: false };
+        assert_eq!(explain(&table(), question), ["no rule takes it: 404"]);
+    }
 }

@@ -226,7 +226,6 @@ impl Resolver<'_> {
             let text = format!("{} {}", quiet.field, quiet.message);
             said.push(Diagnostic::warning(subject.clone(), quiet.field, "NoEffect", text).help(quiet.help));
         }
-        self.out.names.push(format!("{key}").into());
         let fault = match self.build(middleware, refs, above) {
             Err(fault) => {
                 let text = format!("{}; routes that name it are closed (503)", fault.message);
@@ -236,6 +235,7 @@ impl Resolver<'_> {
             }
             Ok(()) => middleware.unknown.first().map(|field| format!("it has the unknown field {field}")),
         };
+        self.out.names.push(format!("{key}").into());
         self.diagnostics.extend(said.into_iter().map(|d| d.at(middleware.meta.origin.clone())));
         if let Some(fault) = fault {
             let reason = format!("Middleware {key}: {fault}");

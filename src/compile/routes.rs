@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     balance::{Service, ServiceKey},
-    diagnostic::{Diagnostic, Origin, Severity, Subject, did_you_mean},
+    diagnostic::{Diagnostic, Origin, Subject, did_you_mean},
     dialect::{self, RouteOptions},
     metrics::RouteLabels,
     objects::{
@@ -105,24 +105,28 @@ pub(super) fn fragment(
     fragment
 }
 
-/// The same fault at several fields of the Ingress is said once; other repeats are dropped.
+/// The same fault at several fields of the Ingress's `spec` is said once; other repeats are dropped.
 fn once(diagnostics: Vec<Diagnostic>, ingress: &Subject, origin: Option<&Origin>) -> Vec<Diagnostic> {
     let mut others: BTreeSet<Diagnostic> = BTreeSet::new();
-    let mut faults: BTreeMap<(Severity, &'static str, String), (Diagnostic, BTreeSet<String>)> = BTreeMap::new();
+    let mut faults: BTreeMap<Diagnostic, Vec<String>> = BTreeMap::new();
     for mut said in diagnostics {
-        if said.subject != *ingress {
+        if said.subject == *ingress {
+            said.origin = said.origin.or_else(|| origin.cloned());
+        }
+        // Each annotation is a fault of its own.
+        if said.subject == *ingress && said.field.starts_with("spec") {
+            let field = std::mem::take(&mut said.field);
+            faults.entry(said).or_default().push(field);
+        } else {
             others.insert(said);
-            continue;
         }
-        said.origin = said.origin.or_else(|| origin.cloned());
-        let key = (said.severity, said.code, said.message.clone());
-        let field = said.field.clone();
-        faults.entry(key).or_insert_with(|| (said, BTreeSet::new())).1.insert(field);
     }
-    let faults = faults.into_values().map(|(mut said, fields)| {
-        if fields.len() > 1 {
-            said.message.push_str(&format!(" (and {} more)", fields.len() - 1));
+    let faults = faults.into_iter().map(|(mut said, fields)| {
+        let more = fields.iter().collect::<BTreeSet<_>>().len().saturating_sub(1);
+        if more > 0 {
+            said.message.push_str(&format!(" (and {more} more)"));
         }
+        said.field = fields.into_iter().next().unwrap_or_default();
         said
     });
     others.into_iter().chain(faults).collect()
@@ -257,7 +261,7 @@ impl Common<'_> {
             annotation: "router.middlewares",
         }];
         let mut closed = closed.or_else(|| self.closed.clone()).or_else(|| self.options.closed.clone());
-        if let Some(options) = &self.options.tls_options {
+        if let Some(options) = self.options.tls_options.as_ref().filter(|name| &***name != "default") {
             closed.get_or_insert_with(|| unsupported("router.tls.options", options, mine, fragment));
         }
         let mut service_name: Arc<str> = "".into();

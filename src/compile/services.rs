@@ -186,7 +186,8 @@ pub(super) fn empty(store: &Store, key: &ServiceKey) -> Option<Diagnostic> {
             .collect();
         let wanted = if port.name.is_empty() { "without a name".to_owned() } else { format!("named {}", port.name) };
         let known = names.into_iter().collect::<Vec<_>>().join(", ");
-        let known = if known.is_empty() { "they have none for TCP".to_owned() } else { format!("they have {known}") };
+        let known =
+            if known.is_empty() { "they have none that can be used".to_owned() } else { format!("they have {known}") };
         let text = format!("its EndpointSlices have no port {wanted} for its port {}: {known}", port.port);
         (text, "a port of an EndpointSlice bears the name of the Service's port".to_owned())
     } else {

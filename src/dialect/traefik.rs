@@ -65,7 +65,7 @@ pub fn service(meta: &Meta, subject: Subject) -> (ServiceOptions, Vec<Diagnostic
     let options = draft.finish();
     if options.sticky.is_none() {
         for (name, (key, _)) in ours {
-            if name.starts_with("sticky-") {
+            if find(OURS, &name).is_some() {
                 let message = "it has no effect: the Service has no annotation that asks for a sticky cookie";
                 let warning = Diagnostic::warning(reading.subject.clone(), field(key), "NoEffect", message);
                 reading.say(warning.help(format!("add {PREFIX}service.sticky.cookie: \"true\"")));

@@ -147,19 +147,16 @@ pub enum Refusal {
     Method,
     /// No route matches: 404.
     NoRoute,
-    /// A limit on connections or requests is reached.
-    Overload,
 }
 
 impl Refusal {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 6] = [
         Self::Malformed,
         Self::HeadTooLarge,
         Self::HeadTimeout,
         Self::Misdirected,
         Self::Method,
         Self::NoRoute,
-        Self::Overload,
     ];
 
     /// The value of the label.
@@ -171,7 +168,6 @@ impl Refusal {
             Self::Misdirected => "misdirected",
             Self::Method => "method",
             Self::NoRoute => "no_route",
-            Self::Overload => "overload",
         }
     }
 }

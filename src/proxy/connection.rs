@@ -315,10 +315,11 @@ async fn watch(
                 close |= client.activity.is_idle() || io::after(since, GRACE) <= now;
                 next = next.min(now + 100);
             }
-            if close && !std::mem::replace(&mut closing, true) {
-                if let Poll::Ready(ended) = poll(cx, true) {
-                    return Poll::Ready(Some(ended));
-                }
+            if close
+                && !std::mem::replace(&mut closing, true)
+                && let Poll::Ready(ended) = poll(cx, true)
+            {
+                return Poll::Ready(Some(ended));
             }
             if expired_at.is_some() {
                 next = next.min(now + 100);

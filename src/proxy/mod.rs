@@ -55,7 +55,7 @@ pub struct Listeners {
 
 /// An entrypoint that can't be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("entrypoint {name} can't listen on {address}: {source}")]
+#[error("entrypoint {name} can't listen on {address}")]
 pub struct BindError {
     /// The entrypoint's name.
     pub name: String,

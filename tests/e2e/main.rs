@@ -12,6 +12,7 @@ mod drain;
 mod examples_served;
 mod forwarding;
 mod h2;
+mod hostile;
 mod middlewares;
 mod reload;
 mod routing;

@@ -101,6 +101,13 @@ fn other_options_make_the_endpoints_anew() {
     let outcome = compiler.apply(&store, &changes, NOW);
     let [(_, after)] = outcome.endpoints.as_slice() else { panic!("one set") };
     assert!(Arc::ptr_eq(&before.endpoints()[0], &after.endpoints()[0]));
+    let value = |scheme: &str| {
+        let url = format!("{scheme}://10.0.0.1:8080");
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, url.as_bytes());
+        hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    assert_eq!((before.legacy(value("http").as_bytes()), before.legacy(value("https").as_bytes())), (Some(0), None));
+    assert_eq!((after.legacy(value("http").as_bytes()), after.legacy(value("https").as_bytes())), (None, Some(0)));
 }
 
 #[test]

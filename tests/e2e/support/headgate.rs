@@ -272,6 +272,16 @@ impl Headgate {
         self.process.signal("TERM");
     }
 
+    /// Stops it where it stands (SIGSTOP): what is sent to it queues up until [`Headgate::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.process.signal("CONT");
+    }
+
     /// As a person ends a program with Ctrl-C.
     pub(crate) fn interrupt(&self) {
         self.process.signal("INT");

@@ -1,5 +1,6 @@
 //! A backend that speaks HTTP/2 without TLS (h2c), or TLS with HTTP/1.1 and HTTP/2. Under `/echo` it streams the
-//! request's body back and ends with gRPC-like trailers; elsewhere it answers with its name.
+//! request's body back and ends with gRPC-like trailers; under `/collect` it answers once it has the whole request,
+//! with trailers that a proxy must not pass on; elsewhere it answers with its name.
 
 use std::{
     convert::Infallible,
@@ -9,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header, request};
-use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Collected, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Frame, Incoming},
     server::conn::{http1, http2},
@@ -32,6 +33,7 @@ use super::{
 pub(crate) struct HyperBackend {
     pub(crate) addr: SocketAddr,
     seen: Arc<Mutex<Vec<request::Parts>>>,
+    collected: Arc<Mutex<Vec<Collected<Bytes>>>>,
     server: JoinHandle<()>,
 }
 
@@ -39,6 +41,7 @@ pub(crate) struct HyperBackend {
 struct Service {
     name: String,
     seen: Arc<Mutex<Vec<request::Parts>>>,
+    collected: Arc<Mutex<Vec<Collected<Bytes>>>>,
 }
 
 impl HyperBackend {
@@ -54,14 +57,24 @@ impl HyperBackend {
 
     fn start(name: &str, tls: Option<TlsAcceptor>) -> Self {
         let (listener, addr) = listen().unwrap();
-        let seen = Arc::default();
-        let service = Service { name: name.to_owned(), seen: Arc::clone(&seen) };
-        Self { addr, seen, server: runtime().spawn(accept(listener, tls, service)) }
+        let (seen, collected) = (Arc::default(), Arc::default());
+        let service = Service { name: name.to_owned(), seen: Arc::clone(&seen), collected: Arc::clone(&collected) };
+        Self { addr, seen, collected, server: runtime().spawn(accept(listener, tls, service)) }
     }
 
     /// The request heads so far.
     pub(crate) fn seen(&self) -> Vec<request::Parts> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// The only body that came to `/collect`, with its trailers.
+    #[track_caller]
+    pub(crate) fn collected(&self) -> (Vec<u8>, HeaderMap) {
+        let mut collected = self.collected.lock().unwrap();
+        assert_eq!(collected.len(), 1, "bodies: {collected:#?}");
+        let whole = collected.pop().unwrap();
+        let trailers = whole.trailers().cloned().unwrap_or_default();
+        (whole.to_bytes().to_vec(), trailers)
     }
 
     /// The version of the only request there was.
@@ -96,7 +109,7 @@ async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, service: Service) 
 async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, version: Version, service: Service) {
     let handler = service_fn(move |request| {
         let service = service.clone();
-        async move { Ok::<_, Infallible>(service.answer(request)) }
+        async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
     let io = TokioIo::new(io);
     // How a connection ends is the proxy's affair; the tests look at requests.
@@ -108,9 +121,18 @@ async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, version
 }
 
 impl Service {
-    fn answer(&self, request: Request<Incoming>) -> Response<UnsyncBoxBody<Bytes, hyper::Error>> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<UnsyncBoxBody<Bytes, hyper::Error>> {
         let (parts, body) = request.into_parts();
         self.seen.lock().unwrap().push(parts.clone());
+        if parts.uri.path() == "/collect" {
+            // An upload that breaks off shows at its sender.
+            if let Ok(whole) = body.collect().await {
+                self.collected.lock().unwrap().push(whole);
+            }
+            let frames = [Frame::data(Bytes::from(format!("{}\n", self.name))), Frame::trailers(unwelcome_trailers())];
+            let frames = futures_util::stream::iter(frames.map(Ok));
+            return Response::new(StreamBody::new(frames).boxed_unsync());
+        }
         if parts.uri.path() != "/echo" {
             let name = Full::new(Bytes::from(format!("{}\n", self.name)));
             return Response::new(name.map_err(|never| match never {}).boxed_unsync());
@@ -121,6 +143,18 @@ impl Service {
         answer.headers_mut().insert(header::TRAILER, HeaderValue::from_static("grpc-status"));
         answer
     }
+}
+
+/// Fields that must not come behind a body (RFC 9110 §6.5.1), and one that may: `x-sum`.
+pub(crate) fn unwelcome_trailers() -> HeaderMap {
+    let fields = [
+        ("authorization", "Basic ZXZpbDpldmls"),
+        ("content-length", "9"),
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-sum", "7"),
+    ];
+    let fields = fields.map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+    fields.into_iter().collect()
 }
 
 /// The body's data frame by frame, then `grpc-status: 0`.
