@@ -58,20 +58,23 @@ pub async fn drive() {
     loop {
         ticks.tick().await;
         NOW.set(precise_ms());
-        wake(|wait, now| wait.at <= now);
+        wake(|wait| wait.at <= now_ms());
     }
 }
 
-/// Wakes every task of this thread that holds an armed deadline, so that it looks at the world again (a drain).
+/// Wakes every task of this thread that holds an armed deadline, so that it looks at the world again (a drain). Their
+/// deadlines stay armed.
 pub fn wake_all() {
-    wake(|_, _| true);
+    let wakers: Vec<Waker> = WAITS.with_borrow(|waits| waits.slots.iter().filter_map(|w| w.waker.clone()).collect());
+    for waker in wakers {
+        waker.wake();
+    }
 }
 
-fn wake(due: impl Fn(&Wait, u64) -> bool) {
-    let now = now_ms();
+fn wake(due: impl Fn(&Wait) -> bool) {
     // Wakers run foreign code: collect them first, with the table released.
     let wakers: Vec<Waker> = WAITS.with_borrow_mut(|waits| {
-        waits.slots.iter_mut().filter(|w| w.waker.is_some() && due(w, now)).filter_map(|w| w.waker.take()).collect()
+        waits.slots.iter_mut().filter(|w| w.waker.is_some() && due(w)).filter_map(|w| w.waker.take()).collect()
     });
     for waker in wakers {
         waker.wake();
@@ -176,6 +179,25 @@ pub struct Elapsed;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn waking_all_leaves_deadlines_armed() {
+        let mut deadline = Deadline::after(Duration::from_secs(60));
+        let woken = std::sync::Arc::new(Counter(std::sync::atomic::AtomicUsize::new(0)));
+        let waker = Waker::from(std::sync::Arc::clone(&woken));
+        assert!(deadline.poll(&mut Context::from_waker(&waker)).is_pending());
+        wake_all();
+        wake_all();
+        assert_eq!(woken.0.load(std::sync::atomic::Ordering::Relaxed), 2);
+    }
+
+    struct Counter(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Counter {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
 
     #[tokio::test]
     async fn a_limit_ends_a_wait_and_spares_what_is_ready() {

@@ -3,8 +3,8 @@
 //!
 //! Comments at the top of `in.yaml` ask for more, one to a line:
 //! - `# flags: --allow-external-name` gives flags to every command of the case;
-//! - `# explain: https://app.example.com/path` adds what `headgate explain … GET URL` says, less the rules that do not
-//!   match: who takes the request, by what endpoints.
+//! - `# explain: https://app.example.com/path` adds what `headgate explain … GET URL` says: who takes the request,
+//!   why the others that match do not, by what endpoints.
 //!
 //! `HEADGATE_BLESS=1 cargo test --test golden` writes every `expected.txt` anew. That alone proves nothing: read the
 //! diff, and judge it by the contract.
@@ -54,11 +54,7 @@ fn said(case: &Path) -> String {
         let arguments = [&["explain", "--manifests", "in.yaml"], flags.as_slice(), &["GET", &url]].concat();
         let (status, why) = headgate(case, &arguments);
         assert_eq!(status, 0, "{}: {}", case.display(), arguments.join(" "));
-        text.push_str(&format!("\n$ {url}\n"));
-        for line in why.lines().filter(|line| !line.starts_with("does not match ")) {
-            text.push_str(line);
-            text.push('\n');
-        }
+        text.push_str(&format!("\n$ {url}\n{why}"));
     }
     text
 }

@@ -61,8 +61,11 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         }
     };
     println!("{method} {host} {} on {name}", printable(target.path()));
-    if target.unchanged().is_none() {
-        println!("(the path as it is matched and forwarded; {} was asked for)", printable(uri.path()));
+    if target.path() != uri.path() {
+        println!("(the path as it is forwarded; {} was asked for)", printable(uri.path()));
+    }
+    if target.compared() != target.path() {
+        println!("(matched as {})", printable(target.compared()));
     }
     println!();
     let redirect = args.redirect_to_https.filter(|_| scheme != "https").map(|port| location(&host, port, &target));

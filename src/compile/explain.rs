@@ -88,7 +88,7 @@ impl Candidate<'_> {
             "comes after every path"
         } else if explicit && own.priority != first.priority {
             "has a lower priority"
-        } else if own.route.path.len() < first.route.path.len() {
+        } else if own.path.len() < first.path.len() {
             "has a shorter path"
         } else if own.kind != first.kind && first.kind == "Exact" {
             "comes after Exact"

@@ -133,7 +133,9 @@ impl<'m> Reading<'m> {
             }
             (Err(why), _) => {
                 let error = Diagnostic::error(self.subject.clone(), field(key), "InvalidAnnotation", why.clone());
-                if known.guards {
+                if name == "router.pathmatcher" {
+                    self.say(error.help("correct it; until then, paths of type ImplementationSpecific answer 503"));
+                } else if known.guards {
                     self.close(format!("the annotation {key} is invalid: {why}"));
                     self.say(error.help("correct it; until then, the routes concerned answer 503"));
                 } else {

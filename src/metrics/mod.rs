@@ -150,14 +150,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 6] = [
-        Self::Malformed,
-        Self::HeadTooLarge,
-        Self::HeadTimeout,
-        Self::Misdirected,
-        Self::Method,
-        Self::NoRoute,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Malformed, Self::HeadTooLarge, Self::HeadTimeout, Self::Misdirected, Self::Method, Self::NoRoute];
 
     /// The value of the label.
     pub fn as_str(self) -> &'static str {

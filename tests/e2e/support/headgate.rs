@@ -29,6 +29,18 @@ pub(crate) fn command() -> Command {
     command
 }
 
+/// `headgate run` with these manifests, on ports of its own choice.
+fn run_command(manifests: &Path, flags: &[&str]) -> Command {
+    let mut command = command();
+    command.arg("run").arg("--manifests").arg(manifests);
+    command.args(["--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    if !flags.contains(&"--workers") {
+        command.args(["--workers", "2"]);
+    }
+    command.args(flags);
+    command
+}
+
 /// Runs a command that ends by itself; it is killed at the deadline.
 #[track_caller]
 pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
@@ -41,6 +53,22 @@ pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) 
     }
     let status = status.expect("the command to end by itself");
     Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+}
+
+/// Sends SIGTERM as soon as the first line is there, by a shell that reads the line itself: nothing is quicker.
+#[track_caller]
+pub(crate) fn terminated_at_once(manifests: &Path) -> ExitStatus {
+    let mut child = run_command(manifests, &[]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let script = format!("read -r line && kill -TERM {}", child.id());
+    let line = Stdio::from(child.stdout.take().unwrap());
+    let sent = Command::new("sh").args(["-c", &script]).stdin(line).status();
+    let status = wait(&mut child);
+    if status.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    assert!(sent.unwrap().success(), "{script}");
+    status.expect("it to end")
 }
 
 fn drain(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
@@ -177,14 +205,7 @@ impl Headgate {
     /// With the manifests of any file or directory.
     #[track_caller]
     pub(crate) fn start_on(path: &Path, flags: &[&str]) -> Self {
-        let mut command = command();
-        command.arg("run").arg("--manifests").arg(path);
-        command.args(["--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-        if !flags.contains(&"--workers") {
-            command.args(["--workers", "2"]);
-        }
-        command.args(flags);
-        let process = Process::spawn(command);
+        let process = Process::spawn(run_command(path, flags));
         let line = process.line();
         let mut words = line.split(' ');
         assert_eq!((words.next(), words.next()), (Some("headgate"), Some(env!("CARGO_PKG_VERSION"))), "{line:?}");
