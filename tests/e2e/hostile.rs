@@ -108,11 +108,12 @@ fn an_upload_that_stalls_after_the_answer_began_ends_the_endpoints_connection() 
 
 #[test]
 fn an_answer_that_is_whole_before_the_upload_ends_the_endpoints_connection() {
-    // The backend goes on reading the body, as a server does that has answered early.
+    // The backend goes on waiting for the body, as a server does that has answered early.
     let backend = Backend::scripted("whole", |conn| {
         while let Some(head) = conn.head()? {
             if head.first.contains("/early") {
                 conn.whoami()?;
+                return conn.wire.rest().map(|_| ());
             }
             conn.body(head)?;
             conn.whoami()?;
@@ -124,7 +125,6 @@ fn an_answer_that_is_whole_before_the_upload_ends_the_endpoints_connection() {
     assert_eq!(client.send(CHUNKED).answer().text(), "whole");
     assert_eq!(gate.get("app.test", "/victim").text(), "whole");
     assert_eq!((backend.only().target(), backend.connections()), ("/victim", 2));
-    client.send("ZZ\r\n");
 }
 
 #[test]
