@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Instructions and system calls per request, for plain HTTP/1.1 over kept connections:
+#
+#     benches/request_cost.sh target/release/headgate
+#
+# Needs valgrind, strace, nginx (the backend) and h2load. Loopback only; what it starts it ends. Instructions are the
+# difference of two runs under callgrind (12,000 and 2,000 requests), so that the start doesn't count. They repeat to a
+# fraction of a percent; what would make them a lie is a build without optimisation.
+set -euo pipefail
+binary=$(readlink -f "$1")
+folder=$(mktemp -d)
+pids=()
+trap 'kill "${pids[@]}" 2>/dev/null || true; rm -rf "$folder"' EXIT
+mkdir "$folder/manifests"
+
+cat > "$folder/nginx.conf" <<NGINX
+daemon off; pid $folder/nginx.pid; error_log stderr error; worker_processes 1;
+events { worker_connections 4096; }
+http { access_log off; keepalive_requests 1000000000; keepalive_timeout 900s;
+  client_body_temp_path $folder/1; proxy_temp_path $folder/2; fastcgi_temp_path $folder/3; uwsgi_temp_path $folder/4; scgi_temp_path $folder/5;
+  server { listen 127.0.0.11:18800; location / { return 200 "$(printf 'x%.0s' $(seq 127))\n"; } } }
+NGINX
+cat > "$folder/manifests/app.yaml" <<'YAML'
+apiVersion: v1
+kind: Service
+metadata: {name: app}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: app}
+spec: {rules: [{host: app.test, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}]}}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: app, labels: {kubernetes.io/service-name: app}}
+addressType: IPv4
+ports: [{name: http, port: 18800}]
+endpoints: [{addresses: [127.0.0.11], conditions: {ready: true}}]
+YAML
+
+nginx -p "$folder" -c "$folder/nginx.conf" -e stderr & pids+=($!)
+args=(run --manifests "$folder/manifests" --http 127.0.0.1:18080 --https 127.0.0.1:0 --admin 127.0.0.1:0 --workers 1)
+
+load() { h2load --h1 -n "$1" -c 8 --connect-to 127.0.0.1:18080 http://app.test:18080/ | grep -q "$1 succeeded"; }
+answers() { for _ in $(seq 300); do curl -so /dev/null http://127.0.0.1:18080/ && return; sleep 0.1; done; return 1; }
+
+instructions() {
+  valgrind --tool=callgrind --callgrind-out-file="$folder/callgrind.$1" "$binary" "${args[@]}" > "$folder/log.$1" 2>&1 &
+  local pid=$!; pids+=("$pid")
+  answers; load "$1"; kill "$pid"; wait "$pid" || true
+  grep -o 'Collected : [0-9]*' "$folder/log.$1" | grep -o '[0-9]*$'
+}
+few=$(instructions 2000)
+many=$(instructions 12000)
+echo "instructions per request: $(((many - few) / 10000))"
+
+"$binary" "${args[@]}" > /dev/null 2>&1 & pid=$!; pids+=("$pid")
+answers; load 2000
+strace -c -f -p "$pid" -o "$folder/strace" & tracer=$!
+sleep 1
+load 20000
+kill -INT "$tracer"; wait "$tracer" || true
+echo "system calls of 20,000 requests:"
+head -8 "$folder/strace"
