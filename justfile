@@ -27,7 +27,7 @@ e2e *filter:
 
 # The documentation, with warnings as errors
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 
 # Everything on loopback, nothing installed
 demo:

@@ -96,7 +96,7 @@ impl Record {
         }
     }
 
-    /// The request's body has been read to its end, or what is left of it will be.
+    /// The answer is made: what streams of it is recorded at its end.
     pub(crate) fn finish(mut self, mut answer: Response<Body>, route: Option<&Route>) -> Response<Body> {
         let status = answer.status();
         let series = route.filter(|r| r.metrics).map(|r| {
