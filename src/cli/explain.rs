@@ -35,7 +35,7 @@ pub(super) struct ExplainArgs {
     redirect_to_https: Option<u16>,
     /// GET, POST, …
     method: String,
-    /// http://app.example.com/path or https://…
+    /// `http://app.example.com/path`, or with https
     url: String,
 }
 
