@@ -16,6 +16,7 @@ pub fn view(name: &str, state: &State) -> Option<String> {
     let json = match name {
         "routes" => serde_json::to_string_pretty(&routes(state)),
         "services" => serde_json::to_string_pretty(&services(state)),
+        "endpoints" => serde_json::to_string_pretty(&endpoints(state)),
         "certificates" => serde_json::to_string_pretty(&certificates(state)),
         "diagnostics" => serde_json::to_string_pretty(&diagnostics(state)),
         "version" => serde_json::to_string_pretty(&Version { version: env!("CARGO_PKG_VERSION") }),
@@ -147,6 +148,30 @@ fn services(state: &State) -> Vec<ServiceView> {
         }
     };
     by_key.into_values().map(view).collect()
+}
+
+/// An endpoint with the service it is of.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PlacedEndpoint {
+    namespace: Arc<str>,
+    service: Arc<str>,
+    port: u16,
+    #[serde(flatten)]
+    endpoint: EndpointView,
+}
+
+fn endpoints(state: &State) -> Vec<PlacedEndpoint> {
+    let of = |service: ServiceView| {
+        let ServiceView { namespace, name, port, endpoints, .. } = service;
+        endpoints.into_iter().map(move |endpoint| PlacedEndpoint {
+            namespace: Arc::clone(&namespace),
+            service: Arc::clone(&name),
+            port,
+            endpoint,
+        })
+    };
+    services(state).into_iter().flat_map(of).collect()
 }
 
 #[derive(Serialize)]

@@ -94,7 +94,7 @@ fn answer(state: &State, request: &Request<Incoming>, loopback: bool) -> Respons
             Some(json) => with_type(StatusCode::OK, "application/json", json),
             None => text(
                 StatusCode::NOT_FOUND,
-                "not found; there are /healthz /readyz /metrics /api/{routes,services,certificates,diagnostics,version} and /\n",
+                "not found; there are /healthz /readyz /metrics /api/{routes,services,endpoints,certificates,diagnostics,version} and /\n",
             ),
         },
     }

@@ -106,6 +106,7 @@ fn the_api_shows_what_is_live() {
     for (target, words) in [
         ("/api/routes", &["app.test", "/cart", "shop", "shop-service"][..]),
         ("/api/services", &["shop-service", "pod-a", &backend.addr.to_string()]),
+        ("/api/endpoints", &["shop-service", "pod-a", &backend.addr.to_string()]),
         ("/api/certificates", &["app.test", "shop-cert"]),
         ("/api/diagnostics", &["nowhere"]),
         ("/api/version", &[env!("CARGO_PKG_VERSION")]),
@@ -182,4 +183,35 @@ fn the_access_log_cannot_be_forged() {
     assert_eq!(gate.get("app.test", "/after").status, 200);
     crate::support::eventually("the log", || gate.log().iter().any(|line| line.contains("/after")));
     assert!(gate.log().iter().all(|line| !line.contains('\t') && !line.contains("/quoted\" ")), "{:?}", gate.log());
+}
+
+/// The page in a real browser, as its scripts have drawn it. Where no Chromium is installed this is skipped, loudly;
+/// with HEADGATE_REQUIRE_BROWSER (as in CI) it fails then.
+#[test]
+fn the_dashboard_shows_routes_pods_and_what_is_wrong() {
+    let browser = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| {
+        let found = std::process::Command::new(name).arg("--version").output();
+        found.is_ok_and(|output| output.status.success())
+    });
+    let Some(browser) = browser else {
+        assert!(std::env::var_os("HEADGATE_REQUIRE_BROWSER").is_none(), "no Chromium is installed");
+        eprintln!("SKIPPED: no Chromium is installed, so the dashboard was not looked at");
+        return;
+    };
+    let backend = Backend::named("pod-of-the-page");
+    let manifests = app("app.test", &backend);
+    manifests.put("broken", [Ingress::simple("broken.test", "gone")]);
+    let gate = Headgate::start(&manifests);
+    let profile = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"])
+        .args(["--disable-background-networking", "--disable-component-update", "--virtual-time-budget=5000"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .args(["--dump-dom", &format!("http://{}/", gate.address("admin"))])
+        .output()
+        .unwrap();
+    let page = String::from_utf8_lossy(&output.stdout);
+    for shown in ["app.test", "pod-of-the-page", "broken.test", "no service (503)", "does not exist", ", ready"] {
+        assert!(page.contains(shown), "{shown}: {page}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
