@@ -103,6 +103,9 @@ struct Exchange<'a> {
     head: &'a Head,
 }
 
+/// So many streams on connections that stand already are tried for one request.
+const MOST_REFUSED: usize = 2;
+
 /// What is left of a request for another try.
 struct Left {
     body: Option<Incoming>,
@@ -155,7 +158,15 @@ impl Exchange<'_> {
     /// One endpoint's turn: on an idle connection if there is one, on a fresh one if that turns out dead.
     async fn attempt(&self, service: &Service, pool: &Rc<Pool>, left: &mut Left) -> Result<Response<Body>, Error> {
         let upgrade = self.facts.upgrade.is_some();
+        let mut refused = 0;
         while let Some(connection) = pool.idle(upgrade) {
+            // An HTTP/1 connection that was dead is gone; an HTTP/2 one that refuses streams is still there.
+            if matches!(connection, Connection::Http2(_)) {
+                refused += 1;
+                if refused > MOST_REFUSED {
+                    break;
+                }
+            }
             match self.send(service, pool, connection, left).await {
                 Err(error) if replay::on_another_connection(&error, &self.head.method, left.is_whole(self.facts)) => {
                     self.worker.metrics.retries.inc();

@@ -311,9 +311,9 @@ fn an_h2_client_that_takes_nothing_is_dropped_and_frees_the_endpoints() {
     }
 }
 
-/// An h2c backend by hand: answers 200 to all streams but `fault`, counted over all connections from 1; that one gets
-/// what `says` makes of its stream, and with `closes` the connection ends there.
-fn h2c_with_a_fault(fault: usize, closes: bool, says: fn(u32) -> Vec<u8>) -> Backend {
+/// An h2c backend by hand: answers 200 to all streams but those of `fault`, counted over all connections from 1; such a
+/// one gets what `says` makes of its stream, and with `closes` the connection ends there.
+fn h2c_with_a_fault(fault: fn(usize) -> bool, closes: bool, says: fn(u32) -> Vec<u8>) -> Backend {
     let asked = Mutex::new(0);
     Backend::scripted("raw", move |conn: &mut Conn| {
         if conn.wire.exact(PREFACE.len())? != PREFACE {
@@ -335,8 +335,8 @@ fn h2c_with_a_fault(fault: usize, closes: bool, says: fn(u32) -> Vec<u8>) -> Bac
                         *asked
                     };
                     // 0x88 is `:status: 200`.
-                    conn.write(if turn == fault { says(stream) } else { frame(HEADERS, WHOLE, stream, &[0x88]) })?;
-                    if turn == fault && closes {
+                    conn.write(if fault(turn) { says(stream) } else { frame(HEADERS, WHOLE, stream, &[0x88]) })?;
+                    if fault(turn) && closes {
                         return Ok(());
                     }
                 }
@@ -352,7 +352,7 @@ fn what_an_h2c_endpoint_has_not_processed_is_sent_again() {
     // The last stream that was processed is the one before.
     let going: fn(u32) -> Vec<u8> = |stream| frame(GOAWAY, 0, 0, &[(stream - 2).to_be_bytes(), [0; 4]].concat());
     for (what, closes, says) in [("REFUSED_STREAM", false, refused), ("GOAWAY", true, going)] {
-        let backend = h2c_with_a_fault(2, closes, says);
+        let backend = h2c_with_a_fault(|turn| turn == 2, closes, says);
         let mut objects = service_at(Service::new("app").app_protocol("kubernetes.io/h2c"), backend.addr);
         objects.push(Ingress::simple("app.test", "app").into());
         let gate = Headgate::start_with(&Manifests::of(objects), &["--workers", "1"]);
@@ -360,6 +360,16 @@ fn what_an_h2c_endpoint_has_not_processed_is_sent_again() {
             assert_eq!(gate.get("app.test", "/").status, 200, "{what}, request {n}");
         }
     }
+}
+
+#[test]
+fn an_h2c_endpoint_that_refuses_every_stream_is_not_asked_for_ever() {
+    let backend = h2c_with_a_fault(|turn| turn > 1, false, |stream| frame(RST_STREAM, 0, stream, &7_u32.to_be_bytes()));
+    let mut objects = service_at(Service::new("app").app_protocol("kubernetes.io/h2c"), backend.addr);
+    objects.push(Ingress::simple("app.test", "app").into());
+    let gate = Headgate::start_with(&Manifests::of(objects), &["--workers", "1"]);
+    assert_eq!(gate.get("app.test", "/").status, 200);
+    assert_eq!(gate.get("app.test", "/").status, 502);
 }
 
 #[test]
