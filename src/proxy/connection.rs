@@ -75,8 +75,11 @@ impl Client {
 
     /// When the connection has to be closed if nothing more happens.
     fn expires_at(&self, limits: &Limits) -> u64 {
-        let oldest = self.unread.borrow().values().min().copied();
-        let unread = oldest.map_or(u64::MAX, |since| io::after(since, limits.body));
+        // Only when no stream moves: one that a client has paused must not cost its neighbours.
+        let unread = self.unread.borrow();
+        let stalled = unread.len() as u64 >= self.activity.streams();
+        let youngest = unread.values().max().copied().filter(|_| stalled);
+        let unread = youngest.map_or(u64::MAX, |since| io::after(since, limits.body));
         self.activity.expires_at(limits).min(unread)
     }
 }
@@ -299,7 +302,8 @@ async fn watch(
                 }
                 expired_at.get_or_insert(now);
             }
-            if expired_at.is_some_and(|at| io::after(at, GRACE) <= now) {
+            // What was asked for at the last moment, or has moved on meanwhile, is not cut.
+            if end <= now && expired_at.is_some_and(|at| io::after(at, GRACE) <= now) {
                 return Poll::Ready(None);
             }
             let mut next = now.saturating_add(step_ms).min(end.max(now + 1));
@@ -308,8 +312,8 @@ async fn watch(
                 // What is under way ends by itself (its answer says `Connection: close`); what is idle goes at once;
                 // a head that is on its way gets a moment. hyper cuts both of the latter when told to close.
                 let since = *draining_since.get_or_insert(now);
-                let resting = client.activity.is_idle() || client.activity.in_head();
-                if resting && io::after(since, GRACE * 2) <= now {
+                // An idle one may still have bytes of its last answer to write: hyper sees to those.
+                if client.activity.in_head() && io::after(since, GRACE * 2) <= now {
                     return Poll::Ready(None);
                 }
                 close |= client.activity.is_idle() || io::after(since, GRACE) <= now;

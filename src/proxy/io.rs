@@ -65,6 +65,8 @@ impl Activity {
     /// HTTP/2: heads are hyper's to time; only a connection without streams is idle.
     pub(crate) fn is_http2(&self) {
         self.is_opaque();
+        // What was read as the start of a head were frames.
+        self.suspicion.store(NONE, Ordering::Relaxed);
         self.enter(IDLE);
     }
 
@@ -133,6 +135,11 @@ impl Activity {
     /// Whether a request's head is being waited for (as against an idle connection).
     pub(crate) fn in_head(&self) -> bool {
         self.phase.load(Ordering::Relaxed) == HEAD
+    }
+
+    /// Requests that are being served.
+    pub(crate) fn streams(&self) -> u64 {
+        self.streams.load(Ordering::Relaxed)
     }
 
     /// Whether nothing at all is under way.
@@ -347,6 +354,14 @@ mod tests {
     fn look(stream: &[u8], step: usize) -> Option<u8> {
         let mut scan = Scan::default();
         stream.chunks(step).filter_map(|bytes| scan.look(bytes)).next()
+    }
+
+    #[test]
+    fn frames_behind_a_preface_are_no_head() {
+        let (activity, mut scan) = (Activity::default(), Scan::default());
+        activity.on_read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x23\x01\x05\n", &mut scan);
+        activity.is_http2();
+        assert_eq!(activity.take_suspicion(), None);
     }
 
     #[test]

@@ -107,10 +107,15 @@ impl Worker {
         self.phase.get()
     }
 
-    /// Keeps the worker from ending for as long as the guard lives: a tunnel.
-    pub(crate) fn hold(self: &Rc<Self>) -> Hold {
+    /// Keeps the worker from ending for as long as the guard lives: a tunnel. It stays counted as open; the connection
+    /// that it came from ends with the upgrade.
+    pub(crate) fn hold(self: &Rc<Self>, entrypoint: usize) -> Hold {
         self.open.set(self.open.get() + 1);
-        Hold { worker: Rc::clone(self), counted: None }
+        let counted = self.entrypoints.get(entrypoint).map(|(_, metrics)| Arc::clone(metrics));
+        if let Some(metrics) = &counted {
+            metrics.open.inc();
+        }
+        Hold { worker: Rc::clone(self), counted }
     }
 
     /// The same for a connection, which is counted.

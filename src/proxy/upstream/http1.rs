@@ -162,6 +162,9 @@ impl Http1 {
             }
             // While the client owes the rest of the body, the endpoint owes nothing.
             let waiting = upload.is_some() && broken.is_none() && self.out.is_empty();
+            if waiting {
+                deadline.restart(asked.response_limit);
+            }
             let limit = if waiting { None } else { Some(&mut *deadline) };
             let Some(head) = ready!(self.poll_read_head(asked, broken, limit, cx))? else { continue };
             match head.status.as_u16() {
@@ -271,6 +274,7 @@ impl Http1 {
 
     fn answer(mut self: Box<Self>, head: AnswerHead, asked: &Asked, upload: Option<Upload>, pool: &Rc<Pool>) -> Answer {
         let AnswerHead { status, headers, ending, keep } = head;
+        asked.idle.moved();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let said = self.inbox.split().freeze();
             let body = AnswerBody::Switched(Box::new(self.stream), said);
@@ -287,7 +291,7 @@ impl Http1 {
         // One that still waits for its 100 is not sent at all: the endpoint has answered without it.
         let unwanted = upload.as_ref().is_some_and(Upload::is_untouched);
         let (keep, upload) = if unwanted { (false, None) } else { (keep, upload) };
-        let all_sent = upload.is_none();
+        let all_sent = upload.is_none() && !unwanted;
         let body = match whole {
             Some(bytes) => {
                 // An upload that is still under way ends here: the endpoint has answered without it.

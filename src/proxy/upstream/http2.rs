@@ -116,7 +116,7 @@ impl Turn {
         request: Request<Outgoing>,
         response_limit: Duration,
         over: Rc<Cell<bool>>,
-        idle: Idle,
+        mut idle: Idle,
     ) -> Result<Response<Body>, (Error, Option<Request<Outgoing>>)> {
         match clock::limit(response_limit, self.sender.ready()).await {
             Ok(Ok(())) => {}
@@ -128,6 +128,10 @@ impl Turn {
         let answer = std::future::poll_fn(|cx| {
             if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
                 return Poll::Ready(Ok(answer));
+            }
+            // An endpoint that takes no more of the body leaves the body's own limit unlooked at: look here.
+            if !over.get() && idle.poll(cx).is_ready() {
+                return Poll::Ready(Err(Error::ResponseTimeout));
             }
             if std::mem::replace(&mut sending, !over.get()) {
                 deadline.restart(response_limit);
@@ -150,6 +154,7 @@ impl Turn {
             }
             Ok(Ok(answer)) => {
                 let place = self.place;
+                idle.moved();
                 Ok(answer.map(|body| Body::stream(Received { body, idle, _place: place })))
             }
         }

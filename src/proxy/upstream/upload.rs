@@ -123,9 +123,13 @@ impl Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         loop {
+            let busy = !out.is_empty();
             let flushed = out.poll_flush(stream, cx);
             // While the endpoint doesn't read, the limit on its answer stands.
             ready!(flushed).map_err(|_| Error::Closed { sent: out.sent > 0 })?;
+            if busy {
+                self.idle.moved();
+            }
             if self.over {
                 return Poll::Ready(Ok(()));
             }
