@@ -78,6 +78,13 @@ impl Target {
         self.received.query()
     }
 
+    /// The same path and query by https, as `--redirect-to-https` sends clients there.
+    pub fn by_https(&self, host: &str, port: u16) -> String {
+        let port = if port == 443 { String::new() } else { format!(":{port}") };
+        let query = self.query().map(|query| format!("?{query}")).unwrap_or_default();
+        format!("https://{host}{port}{}{query}", self.path())
+    }
+
     /// Path and query as received, if the path was normal as it came and nothing has rewritten it.
     pub fn unchanged(&self) -> Option<&PathAndQuery> {
         self.path.is_none().then_some(&self.received)

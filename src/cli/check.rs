@@ -7,13 +7,9 @@ use clap::Args;
 use super::flags::ClaimArgs;
 use crate::{
     balance::Keys,
-    compile::{
-        Compiler,
-        claim::{Claim, Classes, claim, class},
-    },
+    compile::{Compiler, claim::class},
     diagnostic::{Diagnostic, Diagnostics, Severity, printable},
     objects::{Kind, ObjectId, store::Store},
-    settings::Claims,
     sources::files,
     table::{Action, Table, path::Listed},
 };
@@ -50,8 +46,7 @@ pub(super) fn read(paths: &[PathBuf], claims: &ClaimArgs, keys: Keys) -> anyhow:
     for object in objects {
         store.apply(object);
     }
-    let claims = claims.claims(true, &entrypoints);
-    let mut compiler = Compiler::new(claims.clone(), keys);
+    let mut compiler = Compiler::new(claims.claims(true, &entrypoints), keys);
     let changes = store.take_changes();
     let outcome = compiler.apply(&store, &changes, crate::proxy::tls::unix_now());
     for (service, set) in outcome.endpoints {
@@ -59,16 +54,15 @@ pub(super) fn read(paths: &[PathBuf], claims: &ClaimArgs, keys: Keys) -> anyhow:
     }
     let mut diagnostics = compiler.diagnostics();
     diagnostics.extend(said.drain(..));
-    diagnostics.extend(not_ours(&store, &claims));
+    diagnostics.extend(not_ours(&store, &compiler));
     let entrypoints = entrypoints.into_iter().map(|e| e.name).collect();
     Ok(Read { compiler, diagnostics, entrypoints, ingresses: store.ingresses().count() })
 }
 
 /// A note on each Ingress that another controller serves: in a cluster that is none of our business, here it answers
 /// the question why an Ingress is not in the table.
-fn not_ours(store: &Store, claims: &Claims) -> Vec<Diagnostic> {
-    let classes = Classes::new(store, claims);
-    let theirs = store.ingresses().filter(|i| claim(i, store, &classes, claims) == Claim::NotOurs);
+fn not_ours(store: &Store, compiler: &Compiler) -> Vec<Diagnostic> {
+    let theirs = compiler.foreign().filter_map(|(key, _)| store.ingress(key));
     let note = theirs.map(|ingress| {
         let named = class(ingress);
         let (text, help) = match named.map(|n| (n.class, store.class(n.class))) {

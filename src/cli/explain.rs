@@ -68,7 +68,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         println!("(matched as {})", printable(target.compared()));
     }
     println!();
-    let redirect = args.redirect_to_https.filter(|_| scheme != "https").map(|port| location(&host, port, &target));
+    let redirect = args.redirect_to_https.filter(|_| scheme != "https").map(|port| target.by_https(&host, port));
     let question = Question {
         entrypoint,
         host: &host,
@@ -91,13 +91,6 @@ fn target(typed: &str, uri: &Uri) -> Result<Target, PathError> {
     Target::new(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")))
 }
 
-/// Where the proxy sends plain HTTP: the same host and path, the port that clients see.
-fn location(host: &str, port: u16, target: &Target) -> String {
-    let port = if port == 443 { String::new() } else { format!(":{port}") };
-    let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
-    format!("https://{host}{port}{}{query}", target.path())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,7 +111,7 @@ mod tests {
     #[test]
     fn the_redirect_goes_where_the_proxy_sends_it() {
         let target = asked("http://a.test:8080/x/../y?q=1").unwrap();
-        assert_eq!(location("a.test", 443, &target), "https://a.test/y?q=1");
-        assert_eq!(location("a.test", 8443, &target), "https://a.test:8443/y?q=1");
+        assert_eq!(target.by_https("a.test", 443), "https://a.test/y?q=1");
+        assert_eq!(target.by_https("a.test", 8443), "https://a.test:8443/y?q=1");
     }
 }

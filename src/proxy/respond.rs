@@ -39,13 +39,10 @@ pub(crate) fn failed(error: &Error) -> Response<Body> {
 
 /// `--redirect-to-https`: to the port that clients see, never the port that we bind.
 pub(crate) fn to_https(head: &Head, port: u16) -> Response<Body> {
-    let port = if port == 443 { String::new() } else { format!(":{port}") };
-    let query = head.target.query().map(|q| format!("?{q}")).unwrap_or_default();
-    let location = format!("https://{}{port}{}{query}", head.host, head.target.path());
     // 308 keeps the method; GET gets the older 301, as in Traefik.
     let status =
         if head.method == http::Method::GET { StatusCode::MOVED_PERMANENTLY } else { StatusCode::PERMANENT_REDIRECT };
-    match HeaderValue::try_from(location) {
+    match HeaderValue::try_from(head.target.by_https(&head.host, port)) {
         Ok(location) if !head.host.is_empty() => {
             let mut answer = plain(status);
             answer.headers_mut().insert(header::LOCATION, location);

@@ -48,15 +48,6 @@ impl Matcher {
             Self::Regex(regex) => (false, regex.as_str().len()),
         }
     }
-
-    /// Whether two rules claim the same paths by the same text.
-    pub fn same_claim(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exact(a), Self::Exact(b)) | (Self::Prefix(a), Self::Prefix(b)) => a == b,
-            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
-            _ => false,
-        }
-    }
 }
 
 /// A rule of a host.
