@@ -1,8 +1,8 @@
 //! The path of a request: one normalisation, used for match, auth, rewrite and forward alike.
 //!
 //! [`Target`] starts as what the client sent and holds the normalised path; a middleware that rewrites it goes
-//! through [`Target::rewrite`], which normalises again and refuses what leaves the root. What is forwarded is always
-//! what was matched.
+//! through [`Target::rewrite`], which normalises again and refuses what leaves the root. The path that is forwarded is
+//! the normalised one; rules are looked up by its [`comparable`] spelling, which no backend reads as another path.
 
 use std::borrow::Cow;
 
