@@ -3,14 +3,13 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
     rc::Rc,
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{connection, worker::Worker};
 use crate::{
@@ -86,14 +85,28 @@ pub(crate) async fn accept(worker: Rc<Worker>, bound: Bound, mut drain: Watch) {
             },
         }
     }
-    // Whatever the task's budget says: what is left in the queue would be reset.
-    while let Some(accepted) = tokio::task::unconstrained(listener.accept()).now_or_never() {
-        match accepted {
-            Ok((stream, peer)) => connection::spawn(&worker, bound.entrypoint, stream, peer),
+    // What is left in the queue would be reset. The socket itself is asked: the runtime may not have heard yet that
+    // there is something in the queue.
+    let listener = match listener.into_std() {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "what waits in the queue of an entrypoint is lost"),
+    };
+    loop {
+        match listener.accept() {
+            Ok((stream, peer)) => match adopt(stream) {
+                Ok(stream) => connection::spawn(&worker, bound.entrypoint, stream, peer),
+                Err(error) => tracing::debug!(%peer, %error, "a queued connection is lost"),
+            },
             Err(error) if is_of_one_connection(&error) => {}
             Err(_) => break,
         }
     }
+}
+
+/// A connection that was accepted outside of the runtime.
+fn adopt(stream: StdStream) -> io::Result<TcpStream> {
+    stream.set_nonblocking(true)?;
+    TcpStream::from_std(stream)
 }
 
 /// Whether the next connection may well be fine.
