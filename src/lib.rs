@@ -44,6 +44,8 @@ pub mod middleware;
 
 pub mod proxy;
 
+pub mod report;
+
 pub mod control;
 
 pub mod admin;

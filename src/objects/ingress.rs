@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Meta, null_default};
+use super::{Meta, Status, null_default};
 
 /// `networking.k8s.io/v1` Ingress.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -16,6 +16,9 @@ pub struct Ingress {
     /// `spec`
     #[serde(deserialize_with = "null_default")]
     pub spec: IngressSpec,
+    /// `status`: what controllers say of it, no part of what its author wrote.
+    #[serde(deserialize_with = "null_default")]
+    pub status: Status,
 }
 
 /// `spec` of an Ingress.

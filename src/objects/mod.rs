@@ -146,8 +146,12 @@ pub struct Meta {
     /// `metadata.creationTimestamp` in seconds since 1970; 0 where it is absent (files), so that age is decided by name.
     #[serde(rename = "creationTimestamp", deserialize_with = "seconds")]
     pub created: i64,
-    /// `metadata.annotations`
-    #[serde(deserialize_with = "null_default")]
+    /// `metadata.resourceVersion`. Only the source that reads a cluster needs it; it takes it out before it passes an
+    /// object on, so that a new version of the same words is no change.
+    #[serde(rename = "resourceVersion")]
+    pub version: Option<Arc<str>>,
+    /// `metadata.annotations`, without those that only tools read.
+    #[serde(deserialize_with = "annotations")]
     pub annotations: BTreeMap<Arc<str>, Arc<str>>,
     /// `metadata.labels`
     #[serde(deserialize_with = "null_default")]
@@ -176,6 +180,16 @@ fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D::
     })
 }
 
+/// What `kubectl apply` keeps for itself: the whole object once more.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Without what only tools read, so that it takes no memory, and its change is none.
+fn annotations<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Arc<str>, Arc<str>>, D::Error> {
+    let mut all: BTreeMap<Arc<str>, Arc<str>> = null_default(deserializer)?;
+    all.remove(LAST_APPLIED);
+    Ok(all)
+}
+
 /// `null` reads as the empty value, as the API server treats it.
 pub(crate) fn null_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -183,6 +197,34 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// An entry of `status.loadBalancer.ingress`, of an Ingress or a Service: where traffic for it is taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(default)]
+pub struct Address {
+    /// `ip`
+    pub ip: Option<Arc<str>>,
+    /// `hostname`
+    pub hostname: Option<Arc<str>>,
+}
+
+/// `status` of an Ingress or a Service: the part of it that is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    /// `status.loadBalancer`
+    #[serde(deserialize_with = "null_default")]
+    pub load_balancer: LoadBalancer,
+}
+
+/// `status.loadBalancer`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancer {
+    /// `status.loadBalancer.ingress`
+    #[serde(deserialize_with = "null_default")]
+    pub ingress: Vec<Address>,
 }
 
 /// One object of any kind that is read.

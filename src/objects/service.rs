@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Meta, null_default};
+use super::{Meta, Status, null_default};
 
 /// `v1` Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -16,6 +16,9 @@ pub struct Service {
     /// `spec`
     #[serde(deserialize_with = "null_default")]
     pub spec: ServiceSpec,
+    /// `status`
+    #[serde(deserialize_with = "null_default")]
+    pub status: Status,
 }
 
 /// `spec` of a Service.
@@ -28,6 +31,12 @@ pub struct ServiceSpec {
     /// `spec.clusterIP`; `None` (the word) for a headless Service.
     #[serde(rename = "clusterIP", deserialize_with = "null_default")]
     pub cluster_ip: Arc<str>,
+    /// `spec.clusterIPs`
+    #[serde(rename = "clusterIPs", deserialize_with = "null_default")]
+    pub cluster_ips: Vec<Arc<str>>,
+    /// `spec.externalIPs`
+    #[serde(rename = "externalIPs", deserialize_with = "null_default")]
+    pub external_ips: Vec<Arc<str>>,
     /// `spec.externalName`
     #[serde(deserialize_with = "null_default")]
     pub external_name: Arc<str>,

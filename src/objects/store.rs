@@ -36,21 +36,32 @@ pub struct Changes {
     pub touched: BTreeSet<ObjectId>,
     /// Services of which an EndpointSlice was added, replaced or deleted. They need not exist.
     pub services_with_new_endpoints: BTreeSet<Key>,
+    /// Ingresses that were added, replaced or deleted, or of which the status alone is another one.
+    pub statuses: BTreeSet<Key>,
 }
 
 impl Changes {
-    /// Whether nothing has changed.
+    /// Whether nothing has changed that routing depends on.
     pub fn is_empty(&self) -> bool {
         self.touched.is_empty() && self.services_with_new_endpoints.is_empty()
     }
 }
 
 impl Store {
-    /// Adds or replaces an object. True if it differs from what was there; an equal one is no change.
+    /// Adds or replaces an object. True if it differs from what was there; an equal one is no change, nor is an
+    /// Ingress of which only the status differs.
     pub fn apply(&mut self, object: Object) -> bool {
         let id = object.id();
         let differs = match object {
-            Object::Ingress(o) => put(&mut self.ingresses, id.key.clone(), o),
+            Object::Ingress(o) => {
+                let before = self.ingresses.insert(id.key.clone(), Arc::clone(&o));
+                let same = before.as_deref() == Some(&*o);
+                if !same {
+                    self.changes.statuses.insert(id.key.clone());
+                }
+                // A status is what controllers write, and we are one of them: it must not cost a new table.
+                !same && before.is_none_or(|b| b.meta != o.meta || b.spec != o.spec)
+            }
             Object::IngressClass(o) => put(&mut self.classes, Arc::clone(&id.key.name), o),
             Object::Service(o) => put(&mut self.services, id.key.clone(), o),
             Object::Secret(o) => put(&mut self.secrets, id.key.clone(), o),
@@ -66,7 +77,13 @@ impl Store {
     /// Removes an object. True if it was there.
     pub fn delete(&mut self, id: &ObjectId) -> bool {
         let found = match id.kind {
-            Kind::Ingress => self.ingresses.remove(&id.key).is_some(),
+            Kind::Ingress => {
+                let found = self.ingresses.remove(&id.key).is_some();
+                if found {
+                    self.changes.statuses.insert(id.key.clone());
+                }
+                found
+            }
             Kind::IngressClass => self.classes.remove(&id.key.name).is_some(),
             Kind::Service => self.services.remove(&id.key).is_some(),
             Kind::Secret => self.secrets.remove(&id.key).is_some(),
