@@ -158,6 +158,11 @@ impl MiddlewareSpec {
         all.into_iter().filter_map(|(name, set)| set.then_some(name)).collect()
     }
 
+    /// The Secrets that are named, all in the Middleware's own namespace.
+    pub fn secrets(&self) -> Vec<&str> {
+        self.basic_auth.iter().filter_map(|auth| auth.secret.as_deref()).collect()
+    }
+
     /// What was written, is valid, and does nothing: for warnings.
     pub fn without_effect(&self) -> Vec<NoEffect> {
         let mut found = self.headers.as_ref().map(Headers::without_effect).unwrap_or_default();
