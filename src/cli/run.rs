@@ -59,7 +59,9 @@ pub(super) fn start_log(level: &str, format: LogFormat) -> anyhow::Result<()> {
     if !level.contains('=') && level.parse::<tracing_subscriber::filter::LevelFilter>().is_err() {
         bail!(wrong());
     }
-    let filter = tracing_subscriber::EnvFilter::try_new(level).with_context(wrong)?;
+    // What a library has to say of each try to reach an API server, `sources` says once. Who asks for more gets it all.
+    let quiet = if matches!(level, "error" | "warn" | "info") { ",kube_client=off,kube_runtime=off" } else { "" };
+    let filter = tracing_subscriber::EnvFilter::try_new(format!("{level}{quiet}")).with_context(wrong)?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let log = log.with_ansi(std::io::stderr().is_terminal());
     match format {
