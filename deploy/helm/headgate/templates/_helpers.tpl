@@ -21,12 +21,11 @@
 
 {{- /* NAMESPACE/NAME of --publish-service, or nothing. $(POD_NAMESPACE) is filled in by the kubelet. */}}
 {{- define "headgate.publishService" -}}
-{{- if eq .Values.publishService "auto" -}}
-{{- if and (not .Values.publishAddress) (ne (include "headgate.serviceType" .) "ClusterIP") -}}
-$(POD_NAMESPACE)/{{ include "headgate.name" . }}
-{{- end -}}
-{{- else if ne .Values.publishService "none" -}}
+{{- if or .Values.publishAddress (eq .Values.publishService "none") -}}
+{{- else if ne .Values.publishService "auto" -}}
 {{- .Values.publishService -}}
+{{- else if ne (include "headgate.serviceType" .) "ClusterIP" -}}
+$(POD_NAMESPACE)/{{ include "headgate.name" . }}
 {{- end -}}
 {{- end -}}
 
