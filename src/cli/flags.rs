@@ -40,6 +40,9 @@ pub(super) struct ClaimArgs {
     /// traefik.io/ingress-controller]
     #[arg(long, value_name = "NAME", env = "HEADGATE_CONTROLLER_NAME", value_delimiter = ',')]
     controller_name: Vec<String>,
+    /// Name of a class that is ours even while there is no IngressClass object of that name (repeatable)
+    #[arg(long, value_name = "NAME", env = "HEADGATE_INGRESS_CLASS", value_delimiter = ',')]
+    ingress_class: Vec<String>,
     /// Serve Ingresses that name no class (from files: always)
     #[arg(long, env = "HEADGATE_CLAIM_UNCLASSED", value_parser = FalseyValueParser::new())]
     claim_unclassed: bool,
@@ -67,6 +70,7 @@ impl ClaimArgs {
         };
         Claims {
             controllers,
+            classes: self.ingress_class.clone(),
             unclassed: self.claim_unclassed || files,
             any_when_no_class: files,
             external_name: self.allow_external_name,

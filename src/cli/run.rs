@@ -202,7 +202,7 @@ async fn source(
     let Cluster { connection, watched, report } = cluster::connect(&args.cluster, &settings.hostname).await?;
     let mut control = control;
     if let Some(secret) = watched.cookie_keys.clone() {
-        control = control.with_cookie_keys(secret);
+        control = control.with_cookie_keys(secret, report.is_some());
     }
     let report = report.map(|options| Report::start(connection.client.clone(), options, Arc::clone(metrics)));
     if let Some(report) = &report {

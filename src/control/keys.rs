@@ -81,6 +81,8 @@ pub async fn follow(file: PathBuf, keys: watch::Sender<Keys>) {
 #[derive(Debug)]
 pub struct Rotation {
     secret: Key,
+    /// Whether somebody makes the Secret if it is absent; else the random key of this process has to do.
+    made: bool,
     /// The keys in use, and the text they were read from.
     current: Option<(Keys, Arc<str>)>,
     /// What is to be used from then on.
@@ -93,14 +95,14 @@ pub struct Rotation {
 const INTRODUCE: Duration = Duration::from_secs(30);
 
 impl Rotation {
-    /// Before anything is known.
-    pub fn new(secret: Key) -> Self {
-        Self { secret, current: None, next: None, fault: None }
+    /// Before anything is known. `made` says whether the leader makes the Secret if it is absent.
+    pub fn new(secret: Key, made: bool) -> Self {
+        Self { secret, made, current: None, next: None, fault: None }
     }
 
-    /// Whether there are keys.
+    /// Whether there are keys to sign with that the other replicas have as well, or can't have.
     pub fn is_known(&self) -> bool {
-        self.current.is_some()
+        self.current.is_some() || !self.made && self.fault.is_some()
     }
 
     /// The text of the keys in use.
@@ -128,11 +130,16 @@ impl Rotation {
             },
             CookieKeys::Unusable(why) => why.clone(),
             // The leader makes it; while there are keys in use, it makes it of these.
-            CookieKeys::Absent if self.is_known() => "it is gone".to_owned(),
-            CookieKeys::Absent => return None,
+            CookieKeys::Absent if self.current.is_some() => "it is gone".to_owned(),
+            CookieKeys::Absent if self.made => return None,
+            CookieKeys::Absent => "it does not exist, and nobody may make it".to_owned(),
         };
         let subject = ObjectId::new(Kind::Secret, self.secret.clone()).subject();
-        let state = if self.is_known() { "the last good keys stay in use" } else { "not ready until it is mended" };
+        let state = match &self.current {
+            Some(_) => "the last good keys stay in use",
+            None if self.made => "not ready until it is mended",
+            None => "a random key is in use, so that sessions end with this process",
+        };
         let said = Diagnostic::error(subject, "data.keys", "CookieKeys", format!("{why}; {state}"));
         self.fault = Some(said.help("write one base64 key of at least 32 bytes a line under the key `keys`"));
         None
@@ -173,7 +180,11 @@ mod tests {
         let text = |of: &[u8]| CookieKeys::Text(of.iter().map(|n| line(*n) + "\n").collect::<String>().into());
         let keys = |of: &[u8]| Keys::parse(&of.iter().map(|n| line(*n) + "\n").collect::<String>()).unwrap();
         let start = Instant::now();
-        let mut rotation = Rotation::new(Key::new("n", "s"));
+        let mut lone = Rotation::new(Key::new("n", "s"), false);
+        assert!(!lone.is_known());
+        assert_eq!(lone.take(&CookieKeys::Absent, start), None);
+        assert!(lone.is_known() && lone.fault().unwrap().message.contains("random key"));
+        let mut rotation = Rotation::new(Key::new("n", "s"), true);
         assert_eq!(rotation.take(&CookieKeys::Absent, start), None);
         assert!(rotation.fault().is_none() && !rotation.is_known());
         assert_eq!(rotation.take(&text(&[1]), start), Some(keys(&[1])));

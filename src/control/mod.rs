@@ -85,10 +85,11 @@ impl Control {
         }
     }
 
-    /// Takes the cookie keys from a Secret: nothing is published before they are known.
+    /// Takes the cookie keys from a Secret: nothing is published before they are known. `made` says whether the leader
+    /// makes the Secret if it is absent.
     #[must_use]
-    pub fn with_cookie_keys(mut self, secret: Key) -> Self {
-        self.rotation = Some(Rotation::new(secret));
+    pub fn with_cookie_keys(mut self, secret: Key, made: bool) -> Self {
+        self.rotation = Some(Rotation::new(secret, made));
         self
     }
 
