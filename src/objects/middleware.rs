@@ -78,6 +78,7 @@ impl<'de> Deserialize<'de> for Middleware {
     }
 }
 
+// Large types are boxed: there is one in a Middleware, and room for all in each.
 /// What the middleware does: exactly one of these types.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -97,7 +98,7 @@ pub struct MiddlewareSpec {
     /// Keeps a client on the pod that answered it first, by a signed cookie (Headgate's own type).
     pub sticky: Option<Sticky>,
     /// Sets and removes headers of requests and answers, answers CORS preflights, sets security headers.
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
     /// Redirects requests that come by another scheme or port.
     pub redirect_scheme: Option<RedirectScheme>,
     /// Removes a prefix from the path before the request is forwarded.
@@ -117,29 +118,29 @@ pub struct MiddlewareSpec {
     /// Redirects by a regular expression over the whole URL.
     pub redirect_regex: Option<RedirectRegex>,
     /// Asks for a user name and password by HTTP Digest.
-    pub digest_auth: Option<DigestAuth>,
+    pub digest_auth: Option<Box<DigestAuth>>,
     /// Asks another server whether a request may pass.
-    pub forward_auth: Option<ForwardAuth>,
+    pub forward_auth: Option<Box<ForwardAuth>>,
     /// Lets only some client addresses pass.
-    pub ip_allow_list: Option<IpAllowList>,
+    pub ip_allow_list: Option<Box<IpAllowList>>,
     /// Deprecated name of ipAllowList.
-    pub ip_white_list: Option<IpWhiteList>,
+    pub ip_white_list: Option<Box<IpWhiteList>>,
     /// Limits how many requests come in a time.
-    pub rate_limit: Option<RateLimit>,
+    pub rate_limit: Option<Box<RateLimit>>,
     /// Limits how many requests run at once.
-    pub in_flight_req: Option<InFlightReq>,
+    pub in_flight_req: Option<Box<InFlightReq>>,
     /// Reads whole requests and answers before it passes them on.
-    pub buffering: Option<Buffering>,
+    pub buffering: Option<Box<Buffering>>,
     /// Stops asking a backend that fails.
-    pub circuit_breaker: Option<CircuitBreaker>,
+    pub circuit_breaker: Option<Box<CircuitBreaker>>,
     /// Compresses answers.
-    pub compress: Option<Compress>,
+    pub compress: Option<Box<Compress>>,
     /// Guesses the type of answers that have none.
     pub content_type: Option<ContentType>,
     /// Shows pages of another service in place of errors.
-    pub errors: Option<Errors>,
+    pub errors: Option<Box<Errors>>,
     /// Tries a failed request again.
-    pub retry: Option<Retry>,
+    pub retry: Option<Box<Retry>>,
     /// Tells the backend about the client's certificate.
     #[serde(rename = "passTLSClientCert")]
     pub pass_tls_client_cert: Option<PassTlsClientCert>,
@@ -189,7 +190,7 @@ impl MiddlewareSpec {
 
     /// What was written, is valid, and does nothing: for warnings.
     pub fn without_effect(&self) -> Vec<NoEffect> {
-        let mut found = self.headers.as_ref().map(Headers::without_effect).unwrap_or_default();
+        let mut found = self.headers.as_ref().map(|headers| headers.without_effect()).unwrap_or_default();
         if self.sticky.as_ref().is_some_and(|s| s.cookie.is_none()) {
             found.push(NoEffect::new(
                 "spec.sticky",

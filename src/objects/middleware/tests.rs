@@ -155,7 +155,7 @@ fn nothing_set() {
     for yaml in ["metadata: {name: x}", "spec:", "spec: {}", "spec: {headers: null}"] {
         assert_eq!(read(yaml).unwrap().spec.kinds(), [""; 0], "{yaml}");
     }
-    assert_eq!(spec("headers: {}").headers, Some(Headers::default()));
+    assert_eq!(spec("headers: {}").headers, Some(Box::default()));
     assert_eq!(spec("sticky: {}").without_effect().len(), 1);
     assert_eq!(spec("sticky: {cookie: {}}").without_effect(), []);
 }
