@@ -34,7 +34,7 @@ pub struct Errors {
 pub struct ErrorService {
     /// Its name.
     pub name: String,
-    /// Service, or TraefikService. Default: Service.
+    /// What the name is of.
     pub kind: Option<ServiceKind>,
     /// Its namespace. Without it, the Middleware's.
     pub namespace: Option<String>,
@@ -42,7 +42,7 @@ pub struct ErrorService {
     pub port: Option<IntOrString>,
     /// http, https or h2c. Without it, https for port 443, else http.
     pub scheme: Option<String>,
-    /// How its pods take turns. Default: wrr.
+    /// How its pods take turns.
     pub strategy: Option<Strategy>,
     /// Whether it gets the Host that the client sent. Default: true.
     pub pass_host_header: Option<bool>,
@@ -69,7 +69,7 @@ pub struct ErrorService {
     pub passive_health_check: Option<PassiveHealthCheck>,
 }
 
-/// What a name is of.
+/// What the name is of: Service, or TraefikService. Default: Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ServiceKind {
     /// A Service.
@@ -78,7 +78,8 @@ pub enum ServiceKind {
     TraefikService,
 }
 
-/// How pods take turns.
+/// How its pods take turns: wrr (by weight), p2c (the less busy of two), hrw (by the client's address), leasttime (the
+/// one that answers first). RoundRobin is the deprecated name of wrr. Default: wrr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
