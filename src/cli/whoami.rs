@@ -11,6 +11,7 @@ use std::{
     fs,
     io::{self, Write},
     net::SocketAddr,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -22,15 +23,20 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     net::{TcpListener, TcpStream},
     signal::unix::{SignalKind, signal},
+    sync::mpsc,
     time::{sleep, timeout},
 };
+
+use super::flags::Span;
+use crate::drain::{Drain, Phase, Watch};
 
 /// What the paths answer; the end of `headgate whoami --help`.
 pub const ROUTES: &str = "\
 Paths:
   /              a page with the name, and the request as it came (so does every path that is not below)
   /api           the same as JSON
-  /health        200
+  /health        200 (/healthz as well)
+  /readyz        200, and 503 once SIGTERM came
   /data?size=N   N bytes
   /echo          the body of the request
   /status/NNN    that status
@@ -42,6 +48,9 @@ Paths:
 
 /// How long a client may take to show which protocol it speaks.
 const FIRST_BYTES: Duration = Duration::from_secs(10);
+
+/// The same, once no more connections are accepted: what a client has sent by then is there, or on the wire.
+const LAST_BYTES: Duration = Duration::from_millis(200);
 
 /// The start of the HTTP/2 connection preface (RFC 9113 §3.4); no HTTP/1 method starts so.
 const PREFACE: &[u8; 4] = b"PRI ";
@@ -56,10 +65,14 @@ pub struct WhoamiArgs {
     /// Name to answer with [default: $POD_NAME, else the host's name]
     #[arg(long, value_name = "NAME", env = "HEADGATE_WHOAMI_NAME")]
     pub name: Option<String>,
+    /// From SIGTERM until no more connections are accepted, as a pod that ends with grace does
+    #[arg(long, value_name = "TIME", env = "HEADGATE_WHOAMI_DRAIN_DELAY", default_value = "0s")]
+    drain_delay: Span,
 }
 
 impl WhoamiArgs {
-    /// Serves until SIGTERM or ctrl-c.
+    /// Serves until SIGTERM or ctrl-c, then for the drain delay, then what is still open. A second ctrl-c ends it at
+    /// once.
     ///
     /// # Errors
     /// The address can't be listened on, or the runtime can't start.
@@ -77,10 +90,20 @@ impl WhoamiArgs {
             // Without a reader of standard output it serves all the same.
             let _ = writeln!(io::stdout(), "whoami {name} listens on http://{address}");
             let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be watched")?;
+            let drain = Drain::default();
+            let end = async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = tokio::signal::ctrl_c() => {}
+                }
+                drain.enter(Phase::Announcing);
+                sleep(self.drain_delay.0).await;
+                drain.enter(Phase::Closing);
+                let _ = tokio::signal::ctrl_c().await;
+            };
             tokio::select! {
-                () = serve(listener, name) => {}
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
+                () = serve_until(listener, name, drain.watch()) => {}
+                () = end => {}
             }
             Ok(())
         })
@@ -100,18 +123,51 @@ fn default_name() -> String {
 /// Answers every connection of the listener under this name; ends only when its task is dropped. Needs a tokio
 /// runtime with I/O and time, of any kind.
 pub async fn serve(listener: TcpListener, name: Arc<str>) {
+    let drain = Drain::default();
+    serve_until(listener, name, drain.watch()).await;
+}
+
+/// The same until the phase is [`Phase::Closing`] and every request that came by then has its answer.
+async fn serve_until(listener: TcpListener, name: Arc<str>, mut phases: Watch) {
+    // Each connection holds a sender; the channel ends with the last one.
+    let (open, mut all_closed) = mpsc::channel::<()>(1);
+    let answer = |stream: TcpStream, peer, phases: Watch| {
+        let (name, open) = (Arc::clone(&name), open.clone());
+        tokio::spawn(async move {
+            // A connection that breaks is its client's affair.
+            let _ = serve_connection(stream, peer, name, phases).await;
+            drop(open);
+        });
+    };
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let name = Arc::clone(&name);
-                tokio::spawn(async move {
-                    // A connection that breaks is its client's affair.
-                    let _ = serve_connection(stream, peer, name).await;
-                });
-            }
-            // Mostly too many open files: accepting again at once would only spin.
-            Err(_) => sleep(Duration::from_millis(50)).await,
+        let watch = phases.clone();
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => answer(stream, peer, watch),
+                // Mostly too many open files: accepting again at once would only spin.
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            },
+            () = closing(&mut phases) => break,
         }
+    }
+    // Closing a listener resets what waits in its queue.
+    if let Ok(listener) = listener.into_std() {
+        while let Ok((stream, peer)) = listener.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                answer(stream, peer, phases.clone());
+            }
+        }
+    }
+    drop(open);
+    let _ = all_closed.recv().await;
+}
+
+/// Until no more connections are accepted; for ever where nobody is left who could say so.
+async fn closing(phases: &mut Watch) {
+    if phases.wait_for(|phase| *phase >= Phase::Closing).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -119,19 +175,40 @@ async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     name: Arc<str>,
+    mut phases: Watch,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?;
-    let http2 = timeout(FIRST_BYTES, starts_with_preface(&stream)).await??;
+    let http2 = {
+        let mut first = pin!(timeout(FIRST_BYTES, starts_with_preface(&stream)));
+        tokio::select! {
+            first = first.as_mut() => first,
+            () = closing(&mut phases) => timeout(LAST_BYTES, first).await?,
+        }
+    }??;
+    let watch = phases.clone();
     let service = service_fn(move |request| {
-        let seen = answers::Seen { name: Arc::clone(&name), local, peer };
+        let ending = *watch.borrow() != Phase::Serving;
+        let seen = answers::Seen { name: Arc::clone(&name), local, peer, ending };
         async move { answers::answer(&seen, request).await }
     });
     let io = TokioIo::new(stream);
     if http2 {
-        hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await?;
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let mut connection = pin!(server.serve_connection(io, service));
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended?),
+            () = closing(&mut phases) => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await?;
     } else {
-        hyper::server::conn::http1::Builder::new().serve_connection(io, service).with_upgrades().await?;
+        let server = hyper::server::conn::http1::Builder::new();
+        let mut connection = pin!(server.serve_connection(io, service).with_upgrades());
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended?),
+            () = closing(&mut phases) => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await?;
     }
     Ok(())
 }

@@ -32,6 +32,8 @@ pub(super) struct Seen {
     pub(super) name: Arc<str>,
     pub(super) local: SocketAddr,
     pub(super) peer: SocketAddr,
+    /// Whether SIGTERM came.
+    pub(super) ending: bool,
 }
 
 /// Answers one request.
@@ -39,7 +41,9 @@ pub(super) async fn answer(seen: &Seen, request: Request<Incoming>) -> Result<Re
     let path = request.uri().path().to_owned();
     let mut response = match path.as_str() {
         "/api" => whole(JSON, api(seen, &request)),
-        "/health" => whole(TEXT, "ok\n"),
+        "/health" | "/healthz" => whole(TEXT, "ok\n"),
+        "/readyz" if seen.ending => unavailable("ending\n"),
+        "/readyz" => whole(TEXT, "ok\n"),
         "/data" => match number(&request, "size", 0) {
             Some(size) => data(size),
             None => bad("size is no number\n"),
@@ -83,6 +87,12 @@ pub(super) fn whole(media_type: HeaderValue, body: impl Into<Bytes>) -> Response
 pub(super) fn bad(why: &'static str) -> Response<Body> {
     let mut response = whole(TEXT, why);
     *response.status_mut() = StatusCode::BAD_REQUEST;
+    response
+}
+
+fn unavailable(why: &'static str) -> Response<Body> {
+    let mut response = whole(TEXT, why);
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response
 }
 

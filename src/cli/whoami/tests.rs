@@ -73,7 +73,9 @@ fn the_request_as_json() {
 #[test]
 fn small_answers() {
     with_whoami(|address| async move {
-        assert_eq!(get(address, "/health").await.1, "ok\n");
+        for healthy in ["/health", "/healthz", "/readyz"] {
+            assert_eq!(get(address, healthy).await.1, "ok\n");
+        }
         assert!(get(address, "/status/418").await.0.starts_with("HTTP/1.1 418 "));
         assert_eq!(get(address, "/sleep?ms=1").await.1, "slept 1 ms\n");
         let (head, body) = get(address, "/data?size=40000").await;
@@ -196,13 +198,52 @@ fn a_broken_websocket_is_closed_with_its_code() {
 }
 
 #[test]
+fn a_drain_serves_on_then_closes_with_open_requests_answered() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let drained = async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let drain = Drain::default();
+        let served = tokio::spawn(serve_until(listener, NAME.into(), drain.watch()));
+
+        drain.enter(Phase::Announcing);
+        assert!(get(address, "/readyz").await.0.starts_with("HTTP/1.1 503 "));
+        assert_eq!(get(address, "/healthz").await.1, "ok\n");
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        idle.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert!(idle.read_u8().await.is_ok());
+        let mut streaming = TcpStream::connect(address).await.unwrap();
+        streaming.write_all(b"GET /stream?n=3&ms=100 HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert!(streaming.read_u8().await.is_ok());
+        // Accepted by the kernel, and still in its queue: nothing has run since.
+        let mut queued = std::net::TcpStream::connect(address).unwrap();
+        queued.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        queued.set_nonblocking(true).unwrap();
+        let queued = TcpStream::from_std(queued).unwrap();
+
+        drain.enter(Phase::Closing);
+        for connection in [idle, streaming, queued] {
+            let (mut answer, mut connection) = (String::new(), connection);
+            connection.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.ends_with("ok\n") || answer.ends_with("\r\n0\r\n\r\n"), "{answer}");
+        }
+        served.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    };
+    runtime.block_on(async { timeout(LIMIT, drained).await.unwrap() });
+}
+
+#[test]
 fn arguments() {
     #[derive(clap::Parser)]
     struct Cli {
         #[command(flatten)]
         whoami: WhoamiArgs,
     }
-    let cli = <Cli as clap::Parser>::try_parse_from(["whoami", "--listen", "[::1]:0", "--name", "x"]).unwrap();
+    let cli =
+        <Cli as clap::Parser>::try_parse_from(["whoami", "--listen", "[::1]:0", "--name", "x", "--drain-delay", "5s"]);
+    let cli = cli.unwrap();
+    assert_eq!(cli.whoami.drain_delay, Span(Duration::from_secs(5)));
     assert_eq!((cli.whoami.listen.to_string().as_str(), cli.whoami.name.as_deref()), ("[::1]:0", Some("x")));
     assert!(!default_name().is_empty());
 }

@@ -1,0 +1,19 @@
+//! Waiting for something to be so, with a deadline. Nothing else waits for time to pass.
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up. Far above what it takes, so that a loaded machine fails nothing.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// What `probe` finds; asks until it finds something, and panics with `what` after `limit`.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "still not so after {limit:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
