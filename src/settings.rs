@@ -32,6 +32,8 @@ pub struct Settings {
 pub struct Claims {
     /// `spec.controller` values of IngressClasses that are ours.
     pub controllers: Vec<String>,
+    /// Names of classes that are ours even where there is no IngressClass object of that name.
+    pub classes: Vec<String>,
     /// Ingresses without any class are ours.
     pub unclassed: bool,
     /// Where there is no IngressClass object at all, every Ingress is ours (files).

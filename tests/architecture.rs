@@ -33,7 +33,7 @@ const IMPORTS: [(&str, &[&str]); 12] = [
         "control",
         &["sources", "objects", "compile", "table", "balance", "metrics", "diagnostic", "report", "shared", "settings"],
     ),
-    ("report", &["objects", "diagnostic", "settings"]),
+    ("report", &["objects", "diagnostic", "metrics"]),
     ("admin", &["table", "balance", "clock", "net", "diagnostic", "metrics", "drain", "shared", "settings"]),
     ("cli", &["*"]),
 ];

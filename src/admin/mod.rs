@@ -45,10 +45,20 @@ pub struct State {
     pub drain: drain::Watch,
 }
 
+/// What a listener shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Views {
+    /// Everything.
+    All,
+    /// What probes and Prometheus ask for (`--health`): others may reach it, who need not see the routes.
+    Health,
+}
+
 /// Serves until the process ends.
-pub async fn serve(listener: TcpListener, state: State) {
-    let state = Arc::new(state);
-    let loopback = listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
+pub async fn serve(listener: TcpListener, state: Arc<State>, views: Views) {
+    // Probes name the pod as they like.
+    let loopback =
+        views == Views::All && listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -61,7 +71,7 @@ pub async fn serve(listener: TcpListener, state: State) {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let answer = answer(&state, &request, loopback);
+                let answer = answer(&state, &request, loopback, views);
                 async move { Ok::<_, Infallible>(answer) }
             });
             let connection = http1::Builder::new()
@@ -75,7 +85,7 @@ pub async fn serve(listener: TcpListener, state: State) {
     }
 }
 
-fn answer(state: &State, request: &Request<Incoming>, loopback: bool) -> Response<Full<Bytes>> {
+fn answer(state: &State, request: &Request<Incoming>, loopback: bool, views: Views) -> Response<Full<Bytes>> {
     if loopback && !is_local(request.headers()) {
         return text(StatusCode::MISDIRECTED_REQUEST, "write localhost or the address as the host (see --admin)\n");
     }
@@ -89,6 +99,9 @@ fn answer(state: &State, request: &Request<Incoming>, loopback: bool) -> Respons
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
         },
         "/metrics" => with_type(StatusCode::OK, Metrics::CONTENT_TYPE, state.metrics.encode()),
+        _ if views == Views::Health => {
+            text(StatusCode::NOT_FOUND, "not found; there are /healthz /readyz and /metrics (the rest is on --admin)\n")
+        }
         "/" => dashboard::page(),
         path => match path.strip_prefix("/api/").and_then(|view| api::view(view, state)) {
             Some(json) => with_type(StatusCode::OK, "application/json", json),

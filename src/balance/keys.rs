@@ -11,8 +11,15 @@ const SHORTEST: usize = 32;
 /// Signing keys, the signing one first. Never empty.
 #[derive(Clone)]
 pub struct Keys {
-    keys: Vec<hmac::Key>,
+    keys: Vec<Key>,
     fingerprint: [u8; 32],
+}
+
+/// A key, and a digest by which it is known again.
+#[derive(Clone)]
+struct Key {
+    hmac: hmac::Key,
+    digest: [u8; 32],
 }
 
 /// What is wrong with a key file. Lines count from 1; the key itself is never repeated.
@@ -64,23 +71,54 @@ impl Keys {
         Self::of(&[key])
     }
 
+    /// One line of a new key, as [`Keys::parse`] reads it.
+    ///
+    /// # Errors
+    /// [`KeysError::NoRandomness`]
+    pub fn random_line() -> Result<String, KeysError> {
+        let mut key = [0; SHORTEST];
+        rand::fill(&mut key).map_err(|_| KeysError::NoRandomness)?;
+        Ok(STANDARD.encode(key))
+    }
+
+    /// These keys for as long as other replicas may not have heard of the first one: the one that signed before goes on
+    /// signing. `None` where that makes no difference: the first is known already, or the old one is gone.
+    pub fn introduced_after(&self, before: &Self) -> Option<Self> {
+        let (first, signer) = (self.keys.first()?, before.keys.first()?);
+        if before.keys.iter().any(|key| key.digest == first.digest) {
+            return None;
+        }
+        let at = self.keys.iter().position(|key| key.digest == signer.digest)?;
+        let mut keys = self.keys.clone();
+        keys.get_mut(..=at)?.rotate_right(1);
+        Some(Self::new(keys))
+    }
+
     fn of(raw: &[Vec<u8>]) -> Result<Self, KeysError> {
         if raw.is_empty() {
             return Err(KeysError::Empty);
         }
+        let key = |raw: &Vec<u8>| {
+            let mut digest = [0; 32];
+            digest.copy_from_slice(digest::digest(&digest::SHA256, raw).as_ref());
+            Key { hmac: hmac::Key::new(hmac::HMAC_SHA256, raw), digest }
+        };
+        Ok(Self::new(raw.iter().map(key).collect()))
+    }
+
+    fn new(keys: Vec<Key>) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
-        for key in raw {
-            context.update(&(key.len() as u64).to_be_bytes());
-            context.update(key);
+        for key in &keys {
+            context.update(&key.digest);
         }
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(context.finish().as_ref());
-        Ok(Self { keys: raw.iter().map(|k| hmac::Key::new(hmac::HMAC_SHA256, k)).collect(), fingerprint })
+        Self { keys, fingerprint }
     }
 
     /// The keys, the signing one first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &hmac::Key> {
-        self.keys.iter()
+        self.keys.iter().map(|key| &key.hmac)
     }
 }
 
@@ -110,5 +148,17 @@ mod tests {
         assert_eq!(Keys::parse("\nnot base64!"), Err(KeysError::NotBase64(2)));
         assert_eq!(Keys::parse(&STANDARD.encode([7; 31])), Err(KeysError::TooShort(1, 31)));
         assert_ne!(Keys::random().unwrap(), Keys::random().unwrap());
+    }
+    #[test]
+    fn a_new_first_key_lets_the_old_one_sign_for_a_while() {
+        let line = |n: u8| STANDARD.encode([n; 32]);
+        let keys = |of: &[u8]| Keys::parse(&of.iter().map(|n| line(*n) + "\n").collect::<String>()).unwrap();
+        let introduced = |now: &[u8], before: &[u8]| keys(now).introduced_after(&keys(before));
+        assert_eq!(introduced(&[2, 1], &[1]), Some(keys(&[1, 2])));
+        assert_eq!(introduced(&[3, 2, 1, 0], &[1, 2]), Some(keys(&[1, 3, 2, 0])));
+        // Known before, or nobody left who could sign in its place.
+        assert_eq!(introduced(&[2, 1], &[1, 2]), None);
+        assert_eq!(introduced(&[1, 2], &[1]), None);
+        assert_eq!(introduced(&[2], &[1]), None);
     }
 }

@@ -40,6 +40,9 @@ pub(super) struct ClaimArgs {
     /// traefik.io/ingress-controller]
     #[arg(long, value_name = "NAME", env = "HEADGATE_CONTROLLER_NAME", value_delimiter = ',')]
     controller_name: Vec<String>,
+    /// Name of a class that is ours even while there is no IngressClass object of that name (repeatable)
+    #[arg(long, value_name = "NAME", env = "HEADGATE_INGRESS_CLASS", value_delimiter = ',')]
+    ingress_class: Vec<String>,
     /// Serve Ingresses that name no class (from files: always)
     #[arg(long, env = "HEADGATE_CLAIM_UNCLASSED", value_parser = FalseyValueParser::new())]
     claim_unclassed: bool,
@@ -67,6 +70,7 @@ impl ClaimArgs {
         };
         Claims {
             controllers,
+            classes: self.ingress_class.clone(),
             unclassed: self.claim_unclassed || files,
             any_when_no_class: files,
             external_name: self.allow_external_name,
@@ -127,12 +131,86 @@ impl From<AccessLogFormat> for access_log::Format {
     }
 }
 
+/// The cluster that objects come from, and what is written back to it.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Cluster (without --manifests)")]
+pub(super) struct ClusterArgs {
+    /// Kubeconfig with the API server to use [default: that of the cluster we run in]
+    #[arg(long, value_name = "FILE", env = "HEADGATE_KUBECONFIG")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// Watch the objects of this namespace only (repeatable) [default: all]
+    #[arg(long, value_name = "NAMESPACE", env = "HEADGATE_WATCH_NAMESPACE", value_delimiter = ',', value_parser = label)]
+    pub(super) watch_namespace: Vec<String>,
+    /// Watch only Ingresses with these labels, such as tier=public
+    #[arg(long, value_name = "SELECTOR", env = "HEADGATE_INGRESS_SELECTOR")]
+    pub(super) ingress_selector: Option<String>,
+    /// Service whose address is written to the status of our Ingresses
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "HEADGATE_PUBLISH_SERVICE", value_parser = object,
+          conflicts_with = "publish_address")]
+    pub(super) publish_service: Option<ObjectName>,
+    /// IP address or host name that is written to the status of our Ingresses (repeatable)
+    #[arg(long, value_name = "ADDRESS", env = "HEADGATE_PUBLISH_ADDRESS", value_delimiter = ',', value_parser = host)]
+    pub(super) publish_address: Vec<String>,
+    /// Secret with the keys that sign sticky cookies, under the key `keys`, as in --cookie-keys-file; made if it is
+    /// absent
+    #[arg(long, value_name = "[NAMESPACE/]NAME", env = "HEADGATE_COOKIE_KEYS_SECRET", value_parser = object,
+          conflicts_with = "cookie_keys_file")]
+    pub(super) cookie_keys_secret: Option<ObjectName>,
+    /// Lease that the replica holds which writes statuses and Events
+    #[arg(long, value_name = "[NAMESPACE/]NAME", env = "HEADGATE_LEADER_LEASE", value_parser = object,
+          default_value = "headgate")]
+    pub(super) leader_lease: ObjectName,
+    /// Write nothing to the cluster: no status, no Events, no Lease, no Secret
+    #[arg(long, env = "HEADGATE_READ_ONLY", value_parser = FalseyValueParser::new())]
+    pub(super) read_only: bool,
+}
+
+/// `NAME`, in our own namespace, or `NAMESPACE/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ObjectName {
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
+}
+
+fn object(text: &str) -> Result<ObjectName, String> {
+    let (namespace, name) = match text.split_once('/') {
+        Some((namespace, name)) => (Some(label(namespace)?), name),
+        None => (None, text),
+    };
+    if name.is_empty() || name.len() > 253 || !name.split('.').all(|part| label(part).is_ok()) {
+        return Err(format!("`{name}` is no name of an object: write NAME or NAMESPACE/NAME"));
+    }
+    Ok(ObjectName { namespace, name: name.to_owned() })
+}
+
+/// An RFC 1123 label, as names of namespaces are.
+fn label(text: &str) -> Result<String, String> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let fine = (1..=63).contains(&text.len()) && text.chars().all(inner);
+    if !fine || text.starts_with('-') || text.ends_with('-') {
+        return Err(format!(
+            "`{text}` is no name of a namespace: lower-case letters, digits and -, at most 63 of them"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let name = |text: &str| text.len() <= 253 && text.split('.').all(|part| label(&part.to_ascii_lowercase()).is_ok());
+    if text.parse::<std::net::IpAddr>().is_ok() || name(text) {
+        return Ok(text.to_owned());
+    }
+    Err("write an IP address or a host name, without a port".to_owned())
+}
+
 /// Arguments of `headgate run`.
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
-    /// Manifest file or directory, watched for changes (repeatable)
-    #[arg(long, value_name = "PATH", env = "HEADGATE_MANIFESTS", value_delimiter = ',', required = true)]
+    /// Manifest file or directory, watched for changes (repeatable) [default: the Kubernetes API]
+    #[arg(long, value_name = "PATH", env = "HEADGATE_MANIFESTS", value_delimiter = ',')]
     pub(super) manifests: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
     /// Address of entrypoint web (plain HTTP)
     #[arg(long, value_name = "ADDR", env = "HEADGATE_HTTP", default_value = "[::]:8080")]
     http: SocketAddr,
@@ -142,6 +220,9 @@ pub(super) struct RunArgs {
     /// Address of the admin server: /healthz /readyz /metrics /api and the dashboard
     #[arg(long, value_name = "ADDR", env = "HEADGATE_ADMIN", default_value = "127.0.0.1:9000")]
     pub(super) admin: SocketAddr,
+    /// Address with /healthz /readyz /metrics alone, for probes and Prometheus [default: none]
+    #[arg(long, value_name = "ADDR", env = "HEADGATE_HEALTH")]
+    pub(super) health: Option<SocketAddr>,
     #[command(flatten)]
     claims: ClaimArgs,
     /// Worker threads [default: one for each CPU]
@@ -224,7 +305,7 @@ struct LimitArgs {
     /// Longest silence of a tunnel (WebSocket)
     #[arg(long, value_name = "TIME", env = "HEADGATE_TUNNEL_TIMEOUT", default_value = "1h")]
     tunnel_timeout: Span,
-    /// From SIGTERM until no more connections are accepted [default: 0 from files]
+    /// From SIGTERM until no more connections are accepted [default: 5s in a cluster, 0 from files]
     #[arg(long, value_name = "TIME", env = "HEADGATE_DRAIN_DELAY")]
     drain_delay: Option<Span>,
     /// How long requests in flight may take after that
@@ -236,7 +317,9 @@ struct LimitArgs {
 }
 
 impl LimitArgs {
-    fn limits(&self) -> Limits {
+    fn limits(&self, files: bool) -> Limits {
+        // In a cluster, others go on sending until the end of this pod is known everywhere.
+        let drain_delay = if files { Duration::ZERO } else { Duration::from_secs(5) };
         Limits {
             handshake: self.handshake_timeout.0,
             header: self.header_timeout.0,
@@ -246,7 +329,7 @@ impl LimitArgs {
             response: self.response_timeout.0,
             upstream_idle: self.upstream_idle_timeout.0,
             tunnel: self.tunnel_timeout.0,
-            drain_delay: self.drain_delay.map_or(Duration::ZERO, |span| span.0),
+            drain_delay: self.drain_delay.map_or(drain_delay, |span| span.0),
             drain: self.drain_timeout.0,
             head_bytes: self.max_head_bytes.max(8_192),
         }
@@ -257,7 +340,8 @@ impl RunArgs {
     /// The flags as settings.
     pub(super) fn settings(&self) -> anyhow::Result<Settings> {
         let entrypoints = self.claims.entrypoints(self.http, self.https)?;
-        let mut claims = self.claims.claims(true, &entrypoints);
+        let files = self.from_files();
+        let mut claims = self.claims.claims(files, &entrypoints);
         claims.legacy_cookies = self.accept_legacy_cookies;
         let trusted = CidrSet::parse(self.trusted_ips.iter().map(String::as_str));
         let trusted = trusted.map_err(|why| anyhow::anyhow!("--trusted-ips: {why}"))?;
@@ -266,7 +350,7 @@ impl RunArgs {
             claims,
             entrypoints,
             workers: self.workers.unwrap_or(cores).clamp(1, 1_024),
-            limits: self.limits.limits(),
+            limits: self.limits.limits(files),
             trusted,
             proxy_protocol: self.proxy_protocol,
             redirect_to_https: self.redirect_to_https,
@@ -276,6 +360,11 @@ impl RunArgs {
             },
             hostname: hostname(),
         })
+    }
+
+    /// Whether objects come from files, not from a cluster.
+    pub(super) fn from_files(&self) -> bool {
+        !self.manifests.is_empty()
     }
 
     /// `--default-cert` and `--default-key`.
@@ -295,6 +384,24 @@ fn hostname() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_objects() {
+        let name = |namespace: Option<&str>, name: &str| {
+            Ok(ObjectName { namespace: namespace.map(str::to_owned), name: name.to_owned() })
+        };
+        assert_eq!(object("a.b-c"), name(None, "a.b-c"));
+        assert_eq!(object("ns/a"), name(Some("ns"), "a"));
+        for text in ["", "/", "a/", "/a", "a/b/c", "A", "a b", "-a", "ns.x/a"] {
+            assert!(object(text).is_err(), "{text}");
+        }
+        for text in ["192.0.2.1", "2001:db8::1", "lb.example.com", "LB.example.com"] {
+            assert!(host(text).is_ok(), "{text}");
+        }
+        for text in ["", "http://x", "x:80", "a b", ".x"] {
+            assert!(host(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_as_people_write_them() {

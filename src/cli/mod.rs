@@ -2,6 +2,7 @@
 //! else. This room may use every other; none uses it.
 
 mod check;
+mod cluster;
 mod crds;
 mod demo;
 mod explain;

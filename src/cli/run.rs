@@ -9,19 +9,24 @@ use std::{
 use anyhow::{Context as _, bail};
 use tokio::{
     net::TcpListener,
+    runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
 };
 
-use super::flags::{LogFormat, RunArgs};
+use super::{
+    cluster::{self, Cluster},
+    flags::{LogFormat, RunArgs},
+};
 use crate::{
     admin,
     control::{Control, Published, keys},
     drain::{Drain, Phase},
     metrics::Metrics,
     proxy::{self, Proxy, access_log::AccessLog},
+    report::Report,
     settings::Settings,
-    sources::files,
+    sources::{self, files},
 };
 
 /// Where everything listens, once it does.
@@ -54,7 +59,9 @@ pub(super) fn start_log(level: &str, format: LogFormat) -> anyhow::Result<()> {
     if !level.contains('=') && level.parse::<tracing_subscriber::filter::LevelFilter>().is_err() {
         bail!(wrong());
     }
-    let filter = tracing_subscriber::EnvFilter::try_new(level).with_context(wrong)?;
+    // What a library has to say of each try to reach an API server, `sources` says once. Who asks for more gets it all.
+    let quiet = if matches!(level, "error" | "warn" | "info") { ",kube_client=off,kube_runtime=off" } else { "" };
+    let filter = tracing_subscriber::EnvFilter::try_new(format!("{level}{quiet}")).with_context(wrong)?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let log = log.with_ansi(std::io::stderr().is_terminal());
     match format {
@@ -70,9 +77,10 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     let settings = Arc::new(args.settings()?);
     raise_file_limit();
     let first_keys = keys::load(args.cookie_keys_file.as_deref())?;
-    if args.cookie_keys_file.is_none() {
+    if args.cookie_keys_file.is_none() && (args.from_files() || args.cluster.cookie_keys_secret.is_none()) {
         tracing::warn!(
-            "sticky cookies are signed with a random key: sessions end with this process; set --cookie-keys-file"
+            "sticky cookies are signed with a random key: sessions end with this process; set --cookie-keys-file, or \
+             --cookie-keys-secret in a cluster"
         );
     }
     let default_certificate = Arc::new(proxy::tls::default_certificate(args.default_certificate())?);
@@ -84,8 +92,12 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
         .enable_all()
         .build()
         .context("no runtime for control work")?;
-    let admin = runtime.block_on(TcpListener::bind(args.admin));
-    let admin = admin.with_context(|| format!("the admin server can't listen on {}; see --admin", args.admin))?;
+    let listen = |address, flag: &'static str| {
+        let listener = runtime.block_on(TcpListener::bind(address));
+        listener.with_context(move || format!("nothing can listen on {address}; see {flag}"))
+    };
+    let admin = listen(args.admin, "--admin")?;
+    let health = args.health.map(|address| listen(address, "--health")).transpose()?;
     let addresses = Addresses {
         entrypoints: settings
             .entrypoints
@@ -100,8 +112,14 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     let metrics = Metrics::new();
     let published = Published::default();
     let drain = Drain::default();
+    // Before anything is waited for: as the first process of a container, we would not hear of a signal otherwise.
+    let mut signals = {
+        let _runtime = runtime.enter();
+        Signals::new().context("signals can't be received")?
+    };
     let (updates, received) = mpsc::channel(64);
-    let _files = files::start(args.manifests.clone(), updates)?;
+    let control = Control::new(settings.claims.clone(), first_keys.clone(), published.clone(), Arc::clone(&metrics));
+    let (control, _source, report) = runtime.block_on(source(args, &settings, control, updates, &metrics))?;
     let (keys_changed, keys) = watch::channel(first_keys.clone());
     if let Some(file) = args.cookie_keys_file.clone() {
         runtime.spawn(keys::follow(file, keys_changed));
@@ -109,28 +127,31 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
         // Kept, so that control doesn't take the end of the channel for an end of all keys.
         runtime.spawn(async move { keys_changed.closed().await });
     }
-    let control = Control::new(settings.claims.clone(), first_keys, published.clone(), Arc::clone(&metrics));
     runtime.spawn(control.run(received, keys));
-    runtime.spawn(admin::serve(
-        admin,
-        admin::State {
-            table: Arc::clone(&published.table),
-            diagnostics: Arc::clone(&published.diagnostics),
-            metrics: Arc::clone(&metrics),
-            settings: Arc::clone(&settings),
-            ready: published.ready.subscribe(),
-            drain: drain.watch(),
-        },
-    ));
+    let shown = Arc::new(admin::State {
+        table: Arc::clone(&published.table),
+        diagnostics: Arc::clone(&published.diagnostics),
+        metrics: Arc::clone(&metrics),
+        settings: Arc::clone(&settings),
+        ready: published.ready.subscribe(),
+        drain: drain.watch(),
+    });
+    if let Some(health) = health {
+        runtime.spawn(admin::serve(health, Arc::clone(&shown), admin::Views::Health));
+    }
+    runtime.spawn(admin::serve(admin, shown, admin::Views::All));
     // Listening sockets queue what comes meanwhile: nobody is answered from an empty table.
     let mut ready = published.ready.subscribe();
-    runtime.block_on(ready.wait_for(|ready| *ready)).context("the manifests could not be read")?;
-    let access_log = AccessLog::start(args.access_log.into(), Arc::clone(&metrics.access_log_dropped))?;
-    // Before anyone is told that we run: a signal that comes at once must find its handler.
-    let signals = {
-        let _runtime = runtime.enter();
-        Signals::new().context("signals can't be received")?
+    let is_ready = async {
+        tokio::select! {
+            ready = ready.wait_for(|ready| *ready) => ready.map(|_| true).context("the objects could not be read"),
+            () = signals.any() => Ok(false),
+        }
     };
+    if !runtime.block_on(is_ready)? {
+        return end_early(&runtime, report);
+    }
+    let access_log = AccessLog::start(args.access_log.into(), Arc::clone(&metrics.access_log_dropped))?;
     let running = proxy::start(
         Proxy {
             settings: Arc::clone(&settings),
@@ -143,13 +164,52 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
         listeners,
     )?;
     started(&addresses);
-    let ending = runtime.spawn(end_on_signal(signals, drain, Arc::clone(&settings), Arc::clone(&metrics)));
+    let ending = runtime.spawn(end_on_signal(signals, drain, Arc::clone(&settings), Arc::clone(&metrics), report));
     running.join();
     ending.abort();
     access_log.flush(Duration::from_secs(2));
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("ended");
     Ok(())
+}
+
+/// A signal came before there was anything to serve.
+fn end_early(runtime: &Runtime, report: Option<Report>) -> anyhow::Result<()> {
+    if let Some(report) = report {
+        runtime.block_on(report.stop());
+    }
+    tracing::info!("ended before it was ready");
+    Ok(())
+}
+
+/// What has to stay alive for objects to come.
+enum Source {
+    Files(#[allow(dead_code, reason = "dropping it ends the watch")] files::Handle),
+    Cluster,
+}
+
+/// Starts to read objects, and to report to where they come from.
+async fn source(
+    args: &RunArgs,
+    settings: &Settings,
+    control: Control,
+    updates: sources::Updates,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Control, Source, Option<Report>)> {
+    if args.from_files() {
+        return Ok((control, Source::Files(files::start(args.manifests.clone(), updates)?), None));
+    }
+    let Cluster { connection, watched, report } = cluster::connect(&args.cluster, &settings.hostname).await?;
+    let mut control = control;
+    if let Some(secret) = watched.cookie_keys.clone() {
+        control = control.with_cookie_keys(secret, report.is_some());
+    }
+    let report = report.map(|options| Report::start(connection.client.clone(), options, Arc::clone(metrics)));
+    if let Some(report) = &report {
+        control = control.with_report(report.clone(), watched.publish_service.clone());
+    }
+    sources::cluster::start(connection.client, watched, updates);
+    Ok((control, Source::Cluster, report))
 }
 
 /// SIGTERM and SIGINT.
@@ -162,18 +222,32 @@ impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Workers end by themselves once the drain is over; a second signal cuts it short.
-async fn end_on_signal(mut signals: Signals, drain: Drain, settings: Arc<Settings>, metrics: Arc<Metrics>) {
-    tokio::select! {
-        _ = signals.terminate.recv() => {}
-        _ = signals.interrupt.recv() => {}
-    }
+async fn end_on_signal(
+    mut signals: Signals,
+    drain: Drain,
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+    report: Option<Report>,
+) {
+    signals.any().await;
     let limits = &settings.limits;
     tracing::info!(delay = ?limits.drain_delay, timeout = ?limits.drain, "ending: not ready any more");
     metrics.ready.set(0);
     drain.enter(Phase::Announcing);
+    if let Some(report) = report {
+        // Another replica takes over at once; requests in flight don't wait for it.
+        tokio::spawn(async move { report.stop().await });
+    }
     let ordered = async {
         tokio::time::sleep(limits.drain_delay).await;
         drain.enter(Phase::Closing);

@@ -97,6 +97,7 @@ pub fn claim(ingress: &Ingress, store: &Store, classes: &Classes, claims: &Claim
     match store.class(class) {
         Some(found) if claims.controllers.iter().any(|c| **c == *found.spec.controller) => Claim::Ours,
         Some(_) => Claim::NotOurs,
+        None if claims.classes.iter().any(|c| c == class) => Claim::Ours,
         None if legacy && claims.unclassed && OUR_NAMES.contains(&class) => Claim::Ours,
         None if legacy && OTHER_NAMES.contains(&class) => Claim::NotOurs,
         None => Claim::ClassMissing,

@@ -40,7 +40,7 @@ use crate::{
     balance::{EndpointSet, Keys, Service, ServiceKey, sticky::Group},
     diagnostic::{Diagnostic, Diagnostics, did_you_mean},
     objects::{
-        Key, Kind, ObjectId,
+        Ingress, Key, Kind, ObjectId,
         store::{Changes, Store},
     },
     settings::Claims,
@@ -200,6 +200,11 @@ impl Compiler {
     /// Takes in the time (seconds since 1970), for what is said of certificates.
     pub fn set_now(&mut self, now: i64) {
         self.now = now;
+    }
+
+    /// Whether an Ingress of the store is ours, as of the last change.
+    pub fn is_ours(&self, ingress: &Ingress, store: &Store) -> bool {
+        claim::claim(ingress, store, &self.classes, &self.claims) == Claim::Ours
     }
 
     /// Ingresses that are not ours, with the class they name.

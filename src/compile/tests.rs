@@ -36,6 +36,7 @@ fn meta(namespace: &str, name: &str) -> Value {
 fn claims() -> Claims {
     Claims {
         controllers: vec!["headgate.dev/ingress-controller".into()],
+        classes: vec!["by-name".to_owned(), "theirs".to_owned()],
         unclassed: true,
         any_when_no_class: true,
         external_name: true,

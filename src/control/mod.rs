@@ -1,25 +1,32 @@
 //! The loop between what users write and what requests see: updates → store → compile → publish → tell.
 //!
-//! Updates that wait are taken in one go. Nothing is published before the first complete listing, so that a start
+//! `publish` swaps things in, `keys` follows the cookie keys, `external` the names of ExternalName Services, and
+//! `reporting` tells `report`, where there is a cluster to report to. Updates that wait are taken in one go. Nothing is published before the first complete listing, so that a start
 //! never answers 404 for what exists. Runs on the control runtime, never on a worker.
 
 pub mod external;
 pub mod keys;
 mod publish;
+mod reporting;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{mpsc, watch};
 
+use self::{keys::Rotation, reporting::Reporting};
 use crate::{
     balance::Keys,
     compile::{Compiler, Outcome},
     diagnostic::{Diagnostic, Diagnostics, Severity},
     metrics::Metrics,
-    objects::store::Store,
+    objects::{Key, store::Store},
+    report::{self, Report},
     settings::Claims,
     shared::Shared,
-    sources::Update,
+    sources::{CookieKeys, Update},
     table::Table,
 };
 
@@ -53,6 +60,9 @@ pub struct Control {
     untold: bool,
     listed: bool,
     names: external::Names,
+    /// Follows the Secret of cookie keys, where one is named.
+    rotation: Option<Rotation>,
+    reporting: Option<Reporting>,
 }
 
 /// How often certificates are looked at again: metrics and diagnostics tell when one expires.
@@ -70,7 +80,24 @@ impl Control {
             untold: false,
             listed: false,
             names: external::Names::default(),
+            rotation: None,
+            reporting: None,
         }
+    }
+
+    /// Takes the cookie keys from a Secret: nothing is published before they are known. `made` says whether the leader
+    /// makes the Secret if it is absent.
+    #[must_use]
+    pub fn with_cookie_keys(mut self, secret: Key, made: bool) -> Self {
+        self.rotation = Some(Rotation::new(secret, made));
+        self
+    }
+
+    /// Reports to the cluster; `publish_service` is that of `--publish-service`.
+    #[must_use]
+    pub fn with_report(mut self, report: Report, publish_service: Option<Key>) -> Self {
+        self.reporting = Some(Reporting::new(report, publish_service));
+        self
     }
 
     /// Takes in updates and keys until the source ends.
@@ -79,20 +106,36 @@ impl Control {
         let (resolved, mut resolutions) = mpsc::channel(64);
         let mut batch = Vec::new();
         loop {
+            let due = self.rotation.as_ref().and_then(Rotation::due);
+            let introduced = async move {
+                match due {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 count = updates.recv_many(&mut batch, 1_024) => {
                     if count == 0 {
                         return;
                     }
                     batch.drain(..).for_each(|update| self.take(update));
-                    if self.listed && self.compile() {
+                    if !self.listed || self.rotation.as_ref().is_some_and(|rotation| !rotation.is_known()) {
+                        // What is in the way has to be said, or nobody would know why we are not ready.
+                        if std::mem::take(&mut self.untold) {
+                            self.tell();
+                        }
+                    } else if self.compile() {
                         self.names.follow(self.compiler.external_names(), &resolved);
                     }
                 }
                 Ok(()) = keys.changed() => {
                     let keys = keys.borrow_and_update().clone();
-                    let outcome = self.compiler.set_keys(keys, &self.store);
-                    self.publish(outcome);
+                    self.set_keys(keys);
+                }
+                () = introduced => {
+                    if let Some(keys) = self.rotation.as_mut().and_then(Rotation::finish) {
+                        self.set_keys(keys);
+                    }
                 }
                 Some((key, addresses)) = resolutions.recv() => {
                     let outcome = self.compiler.resolved(&key, addresses, &self.store);
@@ -124,7 +167,32 @@ impl Control {
             self.source_diagnostics = diagnostics;
             self.untold = true;
         }
+        if let Some(keys) = update.cookie_keys {
+            self.take_keys(&keys);
+        }
         self.listed |= update.listed;
+    }
+
+    /// Takes in the Secret of cookie keys as it is now.
+    fn take_keys(&mut self, found: &CookieKeys) {
+        let Some(rotation) = &mut self.rotation else { return };
+        let keys = rotation.take(found, Instant::now());
+        self.untold = true;
+        if let Some(reporting) = &self.reporting {
+            reporting.report().cookie_keys(match found {
+                CookieKeys::Absent => report::CookieKeys::Absent(rotation.text()),
+                CookieKeys::Text(_) | CookieKeys::Unusable(_) => report::CookieKeys::Present,
+            });
+        }
+        if let Some(keys) = keys {
+            tracing::info!("the cookie keys of the Secret are in use");
+            self.set_keys(keys);
+        }
+    }
+
+    fn set_keys(&mut self, keys: Keys) {
+        let outcome = self.compiler.set_keys(keys, &self.store);
+        self.publish(outcome);
     }
 
     /// True if services have come, gone or changed their external name.
@@ -132,6 +200,9 @@ impl Control {
         let changes = self.store.take_changes();
         let outcome = self.compiler.apply(&self.store, &changes, now());
         let services = outcome.services;
+        if let Some(reporting) = &self.reporting {
+            reporting.changed(&changes, &self.store, &self.compiler);
+        }
         let told = std::mem::take(&mut self.untold) || outcome.diagnostics;
         self.publish(outcome);
         if told {
@@ -159,6 +230,7 @@ impl Control {
     fn tell(&self) {
         let mut all = self.compiler.diagnostics();
         all.extend(self.source_diagnostics.iter().cloned());
+        all.extend(self.rotation.as_ref().and_then(Rotation::fault).cloned());
         let before = self.published.diagnostics.load();
         if *before == all {
             return;
@@ -174,6 +246,9 @@ impl Control {
         self.metrics.diagnostics_error.set(count(Severity::Error));
         self.metrics.diagnostics_warning.set(count(Severity::Warning));
         self.metrics.diagnostics_info.set(count(Severity::Info));
+        if let Some(reporting) = &self.reporting {
+            reporting.diagnostics(&all, &self.store);
+        }
         self.published.diagnostics.store(Arc::new(all));
     }
 

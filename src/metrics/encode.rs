@@ -26,6 +26,7 @@ impl Metrics {
         self.encode_requests(&mut text);
         self.encode_traffic(&mut text);
         self.encode_config(&mut text);
+        self.encode_report(&mut text);
         encode_process(&mut text, &process::read());
         text.0
     }
@@ -123,6 +124,21 @@ impl Metrics {
         text.gauge("headgate_ready", "1 when ready to serve.", &self.ready);
         text.family("headgate_build_info", "gauge", "Always 1; the version is a label.");
         text.sample("headgate_build_info", [("version", env!("CARGO_PKG_VERSION"))], 1);
+    }
+
+    fn encode_report(&self, text: &mut Text) {
+        let report = &self.report;
+        text.gauge("headgate_leader", "1 while this replica writes status and Events.", &report.leader);
+        text.family("headgate_status_writes_total", "counter", "Writes of the status of an Ingress.");
+        for (result, counter) in [("ok", &report.status_ok), ("error", &report.status_error)] {
+            text.sample("headgate_status_writes_total", [("result", result)], counter.get());
+        }
+        text.family("headgate_events_total", "counter", "Events about what is wrong with an object.");
+        for (result, counter) in
+            [("ok", &report.events_ok), ("error", &report.events_error), ("dropped", &report.events_dropped)]
+        {
+            text.sample("headgate_events_total", [("result", result)], counter.get());
+        }
     }
 }
 

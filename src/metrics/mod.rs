@@ -178,6 +178,23 @@ pub struct EntrypointMetrics {
     pub total: Counter,
 }
 
+/// What is written back to a cluster.
+#[derive(Debug, Default)]
+pub struct ReportMetrics {
+    /// `headgate_leader`: 1 while this replica holds the Lease.
+    pub leader: Gauge,
+    /// `headgate_status_writes_total{result="ok"}`: statuses of Ingresses written.
+    pub status_ok: Counter,
+    /// `headgate_status_writes_total{result="error"}`: attempts that failed.
+    pub status_error: Counter,
+    /// `headgate_events_total{result="ok"}`: Events written.
+    pub events_ok: Counter,
+    /// `headgate_events_total{result="error"}`: attempts that failed.
+    pub events_error: Counter,
+    /// `headgate_events_total{result="dropped"}`: never tried, because too many were waiting.
+    pub events_dropped: Counter,
+}
+
 /// All numbers of the process. One of these, shared by all.
 #[derive(Debug)]
 pub struct Metrics {
@@ -207,6 +224,8 @@ pub struct Metrics {
     pub endpoints: Gauge,
     /// `headgate_ready`: 1 when `/readyz` says yes.
     pub ready: Gauge,
+    /// What the room `report` writes to the cluster.
+    pub report: ReportMetrics,
     refused: [Counter; Refusal::ALL.len()],
     entrypoints: Mutex<BTreeMap<Arc<str>, Arc<EntrypointMetrics>>>,
     certificates: Mutex<BTreeMap<SecretKey, i64>>,
@@ -240,6 +259,7 @@ impl Metrics {
             services: Gauge::default(),
             endpoints: Gauge::default(),
             ready: Gauge::default(),
+            report: ReportMetrics::default(),
             refused: Default::default(),
             entrypoints: Mutex::default(),
             certificates: Mutex::default(),

@@ -67,46 +67,4 @@ fn tidy(value: Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn crds_are_what_the_types_say() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
-        for (name, text) in all().unwrap() {
-            let file = folder.join(name);
-            if std::env::var_os("HEADGATE_BLESS").is_some_and(|v| v == "1") {
-                std::fs::create_dir_all(&folder).unwrap();
-                std::fs::write(&file, &text).unwrap();
-            }
-            let stored = std::fs::read_to_string(&file).unwrap_or_default();
-            assert!(stored == text, "crds/{name} is out of date: run `HEADGATE_BLESS=1 cargo test --lib crds`");
-        }
-    }
-    #[test]
-    fn the_yaml_reads_back_as_a_structural_schema() {
-        let (_, text) = all().unwrap().remove(0);
-        let crd: Value = serde_saphyr::from_str(&text).unwrap();
-        assert_eq!(crd["metadata"]["name"], "middlewares.traefik.io");
-        assert_eq!(crd["spec"]["names"]["listKind"], "MiddlewareList");
-        assert_eq!(crd["spec"]["scope"], "Namespaced");
-        let version = &crd["spec"]["versions"][0];
-        assert_eq!(
-            (&version["name"], &version["served"], &version["storage"]),
-            (&"v1alpha1".into(), &true.into(), &true.into())
-        );
-        let spec = &version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
-        let cookie = &spec["sticky"]["properties"]["cookie"]["properties"];
-        assert_eq!(cookie["sameSite"]["enum"], serde_json::json!(["none", "lax", "strict"]));
-        assert_eq!(spec["redirectScheme"]["properties"]["port"]["x-kubernetes-int-or-string"], true);
-        for (name, section) in spec.as_object().unwrap() {
-            assert_eq!(section["type"], "object", "{name}");
-            assert!(section["description"].is_string(), "{name}");
-            assert!(
-                section["properties"].is_object() || section["x-kubernetes-preserve-unknown-fields"] == true,
-                "{name}"
-            );
-        }
-        assert!(!text.contains("nullable"));
-    }
-}
+mod tests;

@@ -1,18 +1,46 @@
 //! The Middleware custom resource, `traefik.io/v1alpha1`: Traefik's fields with Traefik's names, and `sticky`.
 //!
 //! [`MiddlewareSpec`] is at once the source of crds/ (`super::crd` prints its schema, so that these docstrings are
-//! what `kubectl explain` shows) and what manifests and API answers are read into. Types that are not served yet are
-//! kept as they came, so that `compile` can name them. Whether values make sense is for `compile` and `middleware`.
+//! what `kubectl explain` shows) and what manifests and API answers are read into. It has all types and fields of
+//! Traefik v3.7, also those that nothing serves yet, so that a file for Traefik can be read. Whether values make sense
+//! is for `compile` and `middleware`. The types are in files by what they do.
 
+mod answers;
+mod auth;
+mod chain;
+mod client_cert;
+mod errors;
 mod headers;
+mod ip;
+mod limits;
+mod redirect;
+mod resilience;
+mod rewrite;
+mod sticky;
+mod values;
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use kube::CustomResource;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use answers::{Compress, ContentType, GrpcWeb};
+pub use auth::{BasicAuth, ClientTls, DigestAuth, ForwardAuth, ForwardAuthTls};
+pub use chain::{Chain, MiddlewareRef};
+pub use client_cert::{CertInfo, CertIssuer, CertSubject, PassTlsClientCert};
+pub use errors::{
+    ErrorService, Errors, HealthCheck, PassiveHealthCheck, ResponseForwarding, ServiceCookie, ServiceKind,
+    ServiceSticky, Strategy,
+};
 pub use headers::Headers;
+pub use ip::{IpAllowList, IpStrategy, IpWhiteList, SourceCriterion};
+pub use limits::{Buffering, InFlightReq, RateLimit, Redis};
+pub use redirect::{RedirectRegex, RedirectScheme};
+pub use resilience::{CircuitBreaker, Retry};
+pub use rewrite::{AddPrefix, EncodedCharacters, ReplacePath, ReplacePathRegex, StripPrefix, StripPrefixRegex};
+pub use sticky::{Cookie, SameSite, Sticky};
+pub use values::{AnyJson, Duration, IntOrString, StatusRange};
 
 use super::{Meta, null_default};
 
@@ -50,6 +78,7 @@ impl<'de> Deserialize<'de> for Middleware {
     }
 }
 
+// Large types are boxed: there is one in a Middleware, and room for all in each.
 /// What the middleware does: exactly one of these types.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -63,12 +92,13 @@ impl<'de> Deserialize<'de> for Middleware {
     doc = "A Middleware changes or answers requests before they reach a backend. Ingresses name it in the annotation \
            traefik.ingress.kubernetes.io/router.middlewares as NAMESPACE-NAME@kubernetescrd."
 )]
+#[schemars(transform = one_type)]
 #[serde(rename_all = "camelCase")]
 pub struct MiddlewareSpec {
     /// Keeps a client on the pod that answered it first, by a signed cookie (Headgate's own type).
     pub sticky: Option<Sticky>,
     /// Sets and removes headers of requests and answers, answers CORS preflights, sets security headers.
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
     /// Redirects requests that come by another scheme or port.
     pub redirect_scheme: Option<RedirectScheme>,
     /// Removes a prefix from the path before the request is forwarded.
@@ -78,48 +108,48 @@ pub struct MiddlewareSpec {
     /// Several middlewares under one name.
     pub chain: Option<Chain>,
     /// Puts a prefix before the path.
-    pub add_prefix: Option<Later>,
+    pub add_prefix: Option<AddPrefix>,
     /// Removes what a regular expression matches from the start of the path.
-    pub strip_prefix_regex: Option<Later>,
+    pub strip_prefix_regex: Option<StripPrefixRegex>,
     /// Replaces the path.
-    pub replace_path: Option<Later>,
+    pub replace_path: Option<ReplacePath>,
     /// Replaces the path by a regular expression.
-    pub replace_path_regex: Option<Later>,
+    pub replace_path_regex: Option<ReplacePathRegex>,
     /// Redirects by a regular expression over the whole URL.
-    pub redirect_regex: Option<Later>,
+    pub redirect_regex: Option<RedirectRegex>,
     /// Asks for a user name and password by HTTP Digest.
-    pub digest_auth: Option<Later>,
+    pub digest_auth: Option<Box<DigestAuth>>,
     /// Asks another server whether a request may pass.
-    pub forward_auth: Option<Later>,
+    pub forward_auth: Option<Box<ForwardAuth>>,
     /// Lets only some client addresses pass.
-    pub ip_allow_list: Option<Later>,
+    pub ip_allow_list: Option<Box<IpAllowList>>,
     /// Deprecated name of ipAllowList.
-    pub ip_white_list: Option<Later>,
+    pub ip_white_list: Option<Box<IpWhiteList>>,
     /// Limits how many requests come in a time.
-    pub rate_limit: Option<Later>,
+    pub rate_limit: Option<Box<RateLimit>>,
     /// Limits how many requests run at once.
-    pub in_flight_req: Option<Later>,
+    pub in_flight_req: Option<Box<InFlightReq>>,
     /// Reads whole requests and answers before it passes them on.
-    pub buffering: Option<Later>,
+    pub buffering: Option<Box<Buffering>>,
     /// Stops asking a backend that fails.
-    pub circuit_breaker: Option<Later>,
+    pub circuit_breaker: Option<Box<CircuitBreaker>>,
     /// Compresses answers.
-    pub compress: Option<Later>,
+    pub compress: Option<Box<Compress>>,
     /// Guesses the type of answers that have none.
-    pub content_type: Option<Later>,
+    pub content_type: Option<ContentType>,
     /// Shows pages of another service in place of errors.
-    pub errors: Option<Later>,
+    pub errors: Option<Box<Errors>>,
     /// Tries a failed request again.
-    pub retry: Option<Later>,
+    pub retry: Option<Box<Retry>>,
     /// Tells the backend about the client's certificate.
     #[serde(rename = "passTLSClientCert")]
-    pub pass_tls_client_cert: Option<Later>,
+    pub pass_tls_client_cert: Option<PassTlsClientCert>,
     /// Translates gRPC-Web to gRPC.
-    pub grpc_web: Option<Later>,
+    pub grpc_web: Option<GrpcWeb>,
     /// Allows or refuses reserved characters in encoded form.
-    pub encoded_characters: Option<Later>,
-    /// Configuration of a Traefik plugin.
-    pub plugin: Option<Later>,
+    pub encoded_characters: Option<EncodedCharacters>,
+    /// A Traefik plugin's name, and its configuration.
+    pub plugin: Option<BTreeMap<String, AnyJson>>,
 }
 
 impl MiddlewareSpec {
@@ -158,9 +188,14 @@ impl MiddlewareSpec {
         all.into_iter().filter_map(|(name, set)| set.then_some(name)).collect()
     }
 
+    /// The Secrets that are named, all in the Middleware's own namespace.
+    pub fn secrets(&self) -> Vec<&str> {
+        self.basic_auth.iter().filter_map(|auth| auth.secret.as_deref()).collect()
+    }
+
     /// What was written, is valid, and does nothing: for warnings.
     pub fn without_effect(&self) -> Vec<NoEffect> {
-        let mut found = self.headers.as_ref().map(Headers::without_effect).unwrap_or_default();
+        let mut found = self.headers.as_ref().map(|headers| headers.without_effect()).unwrap_or_default();
         if self.sticky.as_ref().is_some_and(|s| s.cookie.is_none()) {
             found.push(NoEffect::new(
                 "spec.sticky",
@@ -168,21 +203,7 @@ impl MiddlewareSpec {
                 "Write `cookie: {}` for defaults",
             ));
         }
-        if let Some(strip) = &self.strip_prefix {
-            if strip.prefixes.iter().flatten().all(String::is_empty) {
-                let help = "Write the prefixes, or remove the Middleware";
-                found.push(NoEffect::new("spec.stripPrefix.prefixes", "names no prefix, so nothing is stripped", help));
-            }
-            if strip.force_slash.is_some() {
-                let help = "Remove it: a stripped path always starts with one slash";
-                found.push(NoEffect::new("spec.stripPrefix.forceSlash", "is deprecated and has no effect", help));
-            }
-            for (index, prefix) in strip.prefixes.iter().flatten().enumerate().filter(|(_, p)| !p.starts_with('/')) {
-                let message = format!("`{}` never matches, because paths start with a slash", prefix.escape_debug());
-                let field = format!("spec.stripPrefix.prefixes[{index}]");
-                found.push(NoEffect { field, message, help: "Write a slash before it" });
-            }
-        }
+        found.extend(self.strip_prefix.iter().flat_map(StripPrefix::without_effect));
         found
     }
 }
@@ -204,156 +225,20 @@ impl NoEffect {
     }
 }
 
-/// Sticky sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Sticky {
-    /// The cookie that names the pod.
-    pub cookie: Option<Cookie>,
-}
-
-/// The cookie of a sticky session. Its value is signed, and chosen by Headgate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Cookie {
-    /// The name of the cookie. Without it, it is derived from the Service's name, as Traefik does.
-    pub name: Option<String>,
-    /// Sets the attribute Secure: browsers send the cookie over https only.
-    pub secure: Option<bool>,
-    /// Sets the attribute HttpOnly: scripts in the page can't read the cookie.
-    pub http_only: Option<bool>,
-    /// The attribute SameSite. Without it, browsers take lax.
-    pub same_site: Option<SameSite>,
-    /// Sets the attribute Max-Age, in seconds. 0 or absent: until the browser closes. Negative: the cookie is dropped
-    /// at once.
-    pub max_age: Option<i64>,
-    /// Sets the attribute Path. Without it, `/`.
-    pub path: Option<String>,
-    /// Sets the attribute Domain. Without it, the cookie is for the exact host.
-    pub domain: Option<String>,
-    /// Sends the cookie with each answer, so that maxAge counts from the last request (Headgate's own option).
-    pub slide: Option<bool>,
-    /// Removes the cookie from requests before they reach the pod (Headgate's own option).
-    pub strip: Option<bool>,
-}
-
-/// The attribute SameSite of a cookie. Without it, browsers take lax.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SameSite {
-    /// Sent with all requests; browsers ask for Secure beside it.
-    None,
-    /// Sent when a link leads to the site.
-    Lax,
-    /// Sent only from within the site.
-    Strict,
-}
-
-/// In any letter case: `Lax` is what cookies themselves say.
-impl<'de> Deserialize<'de> for SameSite {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        match word.to_ascii_lowercase().as_str() {
-            "none" => Ok(Self::None),
-            "lax" => Ok(Self::Lax),
-            "strict" => Ok(Self::Strict),
-            _ => Err(serde::de::Error::unknown_variant(&word, &["none", "lax", "strict"])),
-        }
-    }
-}
-
-/// Redirects to another scheme or port.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RedirectScheme {
-    /// The scheme to redirect to: http or https.
-    pub scheme: Option<String>,
-    /// The port to redirect to. Without it, the scheme's own.
-    #[serde(default, deserialize_with = "text_or_integer")]
-    #[schemars(schema_with = "int_or_string")]
-    pub port: Option<String>,
-    /// Whether browsers may remember the redirect: 301 or 308 in place of 302 or 307.
-    pub permanent: Option<bool>,
-}
-
-/// Removes prefixes from the path.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct StripPrefix {
-    /// Prefixes, compared by character; the first that matches is removed, and sent in X-Forwarded-Prefix.
-    pub prefixes: Option<Vec<String>>,
-    /// Deprecated, no effect: a stripped path always starts with one slash.
-    pub force_slash: Option<bool>,
-}
-
-/// HTTP Basic authentication.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BasicAuth {
-    /// The Secret with the users, in the Middleware's namespace: of type kubernetes.io/basic-auth, or with one key that
-    /// holds htpasswd lines (bcrypt, MD5, SHA1).
-    pub secret: Option<String>,
-    /// The realm that browsers show. Without it, traefik.
-    pub realm: Option<String>,
-    /// Removes the Authorization header before the request is forwarded.
-    pub remove_header: Option<bool>,
-    /// The request header that tells the backend the user's name.
-    pub header_field: Option<String>,
-}
-
-/// Several middlewares under one name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Chain {
-    /// The middlewares, the first outermost.
-    pub middlewares: Option<Vec<MiddlewareRef>>,
-}
-
-/// The name of a Middleware.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct MiddlewareRef {
-    /// Its name.
-    pub name: String,
-    /// Its namespace. Without it, that of the chain.
-    pub namespace: Option<String>,
-}
-
-/// A type of Traefik's that is not served yet: kept as it came.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Later(pub serde_json::Map<String, serde_json::Value>);
-
-impl JsonSchema for Later {
-    fn schema_name() -> Cow<'static, str> {
-        "Later".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
-    }
-}
-
-fn int_or_string(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "x-kubernetes-int-or-string": true })
-}
-
-/// Text, or a whole number as people write it for ports.
-fn text_or_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a string or a whole number")]
-    enum Either {
-        Text(String),
-        Integer(i64),
-    }
-    Ok(Option::<Either>::deserialize(deserializer)?.map(|value| match value {
-        Either::Text(text) => text,
-        Either::Integer(number) => number.to_string(),
-    }))
+/// Traefik's rule that a Middleware has one type, for the API server: not two. A plugin beside another type is let
+/// pass, as Traefik serves that where it has no plugins; and none, as rules can't see `plugin`, whose values have no
+/// schema.
+fn one_type(schema: &mut Schema) {
+    let types = schema.get("properties").and_then(serde_json::Value::as_object);
+    let set: Vec<String> = types
+        .into_iter()
+        .flat_map(|types| types.keys())
+        .filter(|name| *name != "plugin")
+        .map(|name| format!("has(self.{name})"))
+        .collect();
+    let rule = format!("[{}].filter(set, set).size() <= 1", set.join(", "));
+    let message = "a Middleware has one type: write a Middleware for each, and name them in order";
+    schema.insert("x-kubernetes-validations".to_owned(), serde_json::json!([{ "rule": rule, "message": message }]));
 }
 
 #[cfg(test)]

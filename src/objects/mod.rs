@@ -74,6 +74,18 @@ impl Kind {
         Self::ALL.into_iter().find(|k| k.as_str() == kind && k.api_version() == api_version)
     }
 
+    /// The resource's name in paths of the API.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingresses",
+            Self::IngressClass => "ingressclasses",
+            Self::Service => "services",
+            Self::EndpointSlice => "endpointslices",
+            Self::Secret => "secrets",
+            Self::Middleware => "middlewares",
+        }
+    }
+
     /// Whether its objects live in a namespace.
     pub fn namespaced(self) -> bool {
         !matches!(self, Self::IngressClass)
@@ -146,10 +158,6 @@ pub struct Meta {
     /// `metadata.creationTimestamp` in seconds since 1970; 0 where it is absent (files), so that age is decided by name.
     #[serde(rename = "creationTimestamp", deserialize_with = "seconds")]
     pub created: i64,
-    /// `metadata.resourceVersion`. Only the source that reads a cluster needs it; it takes it out before it passes an
-    /// object on, so that a new version of the same words is no change.
-    #[serde(rename = "resourceVersion")]
-    pub version: Option<Arc<str>>,
     /// `metadata.annotations`, without those that only tools read.
     #[serde(deserialize_with = "annotations")]
     pub annotations: BTreeMap<Arc<str>, Arc<str>>,

@@ -157,6 +157,19 @@ impl Store {
         self.middlewares.values()
     }
 
+    /// `metadata.uid` of an object; `None` also when it is not there, or has none (files).
+    pub fn uid(&self, id: &ObjectId) -> Option<&Arc<str>> {
+        let meta = match id.kind {
+            Kind::Ingress => &self.ingresses.get(&id.key)?.meta,
+            Kind::IngressClass => &self.classes.get(&id.key.name)?.meta,
+            Kind::Service => &self.services.get(&id.key)?.meta,
+            Kind::EndpointSlice => &self.slices.get(&id.key)?.meta,
+            Kind::Secret => &self.secrets.get(&id.key)?.meta,
+            Kind::Middleware => &self.middlewares.get(&id.key)?.meta,
+        };
+        meta.uid.as_ref()
+    }
+
     /// How many objects of each kind there are, in the order of [`Kind::ALL`].
     pub fn counts(&self) -> [(Kind, usize); 6] {
         Kind::ALL.map(|kind| {

@@ -103,6 +103,7 @@ fn crds_prints_what_crds_holds() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
     let mut files: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| !file.ends_with("kustomization.yaml"));
     files.sort();
     let held: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
     // How documents are joined does not matter; what they hold does, to the byte.

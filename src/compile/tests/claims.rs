@@ -30,6 +30,8 @@ fn who_is_ours() {
     for (unclassed, field, annotation, served) in [
         (false, Some("ours"), None, true),
         (true, Some("theirs"), Some("ours"), false),
+        (false, Some("by-name"), None, true),
+        (false, None, Some("by-name"), true),
         (false, Some(""), Some("ours"), true),
         (true, Some(""), None, true),
         (true, None, Some(""), true),

@@ -138,8 +138,16 @@ fn the_other_types() {
             MiddlewareRef { name: "b".to_owned(), namespace: Some("other".to_owned()) },
         ]
     );
-    let later = spec("rateLimit: {average: 5, sourceCriterion: {ipStrategy: {depth: 1}}}").rate_limit.unwrap();
-    assert_eq!(Value::from(later.0), json!({ "average": 5, "sourceCriterion": { "ipStrategy": { "depth": 1 } } }));
+}
+
+#[test]
+fn durations_and_ports_are_whole_numbers_or_text() {
+    let retry = spec("retry: {timeout: 60, initialInterval: 100ms}").retry.unwrap();
+    assert_eq!(retry.timeout, Some(Duration(IntOrString::Int(60))));
+    assert_eq!(retry.initial_interval, Some(Duration(IntOrString::Text("100ms".to_owned()))));
+    let errors = |port: &str| spec(&format!("errors: {{service: {{name: x, port: {port}}}}}")).errors.unwrap();
+    assert_eq!(errors("80").service.unwrap().port.unwrap().to_string(), "80");
+    assert_eq!(errors("http").service.unwrap().port, Some(IntOrString::Text("http".to_owned())));
 }
 
 #[test]
@@ -147,7 +155,7 @@ fn nothing_set() {
     for yaml in ["metadata: {name: x}", "spec:", "spec: {}", "spec: {headers: null}"] {
         assert_eq!(read(yaml).unwrap().spec.kinds(), [""; 0], "{yaml}");
     }
-    assert_eq!(spec("headers: {}").headers, Some(Headers::default()));
+    assert_eq!(spec("headers: {}").headers, Some(Box::default()));
     assert_eq!(spec("sticky: {}").without_effect().len(), 1);
     assert_eq!(spec("sticky: {cookie: {}}").without_effect(), []);
 }
@@ -160,7 +168,7 @@ metadata: {name: x, generation: 4}
 spec:
   headers: {frameDenny: true, frameDeny: true}
   chain: {middlewares: [{name: a}, {name: b, nmaespace: c}]}
-  rateLimit: {whatever: {it: holds}}
+  plugin: {name: {it: holds}}
   stiky: {cookie: {}}
 ",
     )
@@ -181,6 +189,11 @@ fn a_wrong_shape_says_where() {
         ("spec: {chain: {middlewares: [{namespace: a}]}}", "spec.chain.middlewares[0]"),
         ("spec: {headers: {customRequestHeaders: {X-A: 1}}}", "spec.headers.customRequestHeaders.X-A"),
         ("spec: {compress: true}", "spec.compress"),
+        ("spec: {retry: {timeout: 1.5}}", "spec.retry.timeout"),
+        ("spec: {rateLimit: {redis: {endpoints: x}}}", "spec.rateLimit.redis.endpoints"),
+        ("spec: {errors: {service: {name: x, strategy: random}}}", "spec.errors.service.strategy"),
+        ("spec: {errors: {service: {port: 80}}}", "spec.errors.service"),
+        ("spec: {plugin: [x]}", "spec.plugin"),
         ("spec: []", "spec"),
     ] {
         let error = read(yaml).unwrap_err();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::objects::{Meta, endpoints::SERVICE_NAME_LABEL};
+use crate::objects::{Address, Meta, endpoints::SERVICE_NAME_LABEL};
 
 fn meta(namespace: &str, name: &str) -> Meta {
     Meta { namespace: namespace.into(), name: name.into(), ..Meta::default() }
@@ -69,7 +69,8 @@ fn one_object_of_each_kind_is_found_counted_and_deleted() {
     assert!(store.middleware(&key).is_some() && store.class("x").is_some());
     assert_eq!(store.ingresses().count() + store.classes().count() + store.middlewares().count(), 3);
     // A slice that belongs to no Service changes nobody's endpoints.
-    assert_eq!(store.take_changes(), Changes { touched: touched(&objects), ..Changes::default() });
+    let statuses = BTreeSet::from([key]);
+    assert_eq!(store.take_changes(), Changes { touched: touched(&objects), statuses, ..Changes::default() });
     for object in &objects {
         assert!(store.delete(&object.id()));
     }
@@ -112,4 +113,25 @@ fn a_slice_that_changes_hands_concerns_both_services() {
     assert!(store.delete(&ObjectId::new(Kind::EndpointSlice, Key::new("ns", "s"))));
     assert!(store.take_changes().is_empty());
     assert!(store.by_service.is_empty());
+}
+
+#[test]
+fn a_status_alone_is_no_change_of_what_was_written() {
+    let mut store = Store::default();
+    let ingress = |ip: &str| {
+        let mut ingress = Ingress { meta: meta("ns", "x"), ..Ingress::default() };
+        ingress.status.load_balancer.ingress = vec![Address { ip: Some(ip.into()), hostname: None }];
+        Object::Ingress(Arc::new(ingress))
+    };
+    assert!(store.apply(ingress("192.0.2.1")));
+    store.take_changes();
+    assert!(!store.apply(ingress("192.0.2.2")));
+    let key = Key::new("ns", "x");
+    let changes = store.take_changes();
+    assert!(changes.is_empty());
+    assert_eq!(changes.statuses, BTreeSet::from([key.clone()]));
+    let seen = &store.ingress(&key).unwrap().status.load_balancer.ingress;
+    assert_eq!(seen[0].ip.as_deref(), Some("192.0.2.2"));
+    store.apply(ingress("192.0.2.2"));
+    assert!(store.take_changes().statuses.is_empty());
 }

@@ -19,9 +19,6 @@ use crate::{
     objects::{EndpointSlice, Ingress, IngressClass, Key, Kind, Meta, Middleware, Object, ObjectId, Secret, Service},
 };
 
-/// Written by kubectl apply; as long as the object itself, and read by nobody here.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
 const UNQUOTED: &str = "put the value in quotes: else YAML reads yes, no, on, off, true and false as booleans, \
                         and digits as numbers";
 const NAME: &str = "use lower-case letters, digits, - and ., at most 253 of them, each part starting and ending with a \
@@ -124,16 +121,13 @@ impl Reading<'_> {
     }
 
     /// Reads a value of a kind that is ours.
-    fn value(&mut self, kind: Kind, mut node: Node, line: u32, path: &[Step]) {
+    fn value(&mut self, kind: Kind, node: Node, line: u32, path: &[Step]) {
         let named = match self.named(kind, &node.value, line, path) {
             Ok(named) => named,
             Err(()) => return self.parsed.items.push(Item::Refused(None)),
         };
         if node.fault.is_some() {
             return self.faulty(&node, Some(&named));
-        }
-        if let Some(annotations) = node.value.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-            annotations.remove(LAST_APPLIED);
         }
         match self.typed(&named, &node.value) {
             Ok(object) => {

@@ -101,7 +101,7 @@ step() {
     child=
 }
 
-say "building Kubernetes $version with $found: some 12 minutes on two cores the first time, and 2 GB of Go's caches"
+say "building Kubernetes $version with $found: some 10 minutes on two cores the first time, and 5 GB in Go's caches"
 total=
 step "fetching modules" go list "${flags[@]}" -deps .
 total=$(wc -l <"$work/out" | tr -d ' ')

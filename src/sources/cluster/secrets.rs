@@ -1,0 +1,132 @@
+//! Which Secrets are needed by name. All of type `kubernetes.io/tls` are watched at once; what Middlewares name, and
+//! what Ingresses name that is not among these, is watched one by one, so that the right to read Secrets can be as
+//! narrow as their names.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::objects::{Key, Kind, Object, ObjectId};
+
+/// The most Secrets of Ingresses that are watched by name: each takes a connection to the API server.
+const MOST_OF_INGRESSES: usize = 128;
+
+/// Who names which Secret.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    of: BTreeMap<ObjectId, Vec<Key>>,
+    /// How many Middlewares, and how many Ingresses, name a Secret.
+    counts: BTreeMap<Key, (usize, usize)>,
+}
+
+impl References {
+    /// Takes in an object. True if it names other Secrets than before.
+    pub(super) fn apply(&mut self, object: &Object) -> bool {
+        match object.kind() {
+            Kind::Ingress | Kind::Middleware => self.set(object.id(), named(object)),
+            _ => false,
+        }
+    }
+
+    /// Forgets an object. True if it named any.
+    pub(super) fn delete(&mut self, id: &ObjectId) -> bool {
+        self.set(id.clone(), Vec::new())
+    }
+
+    fn set(&mut self, id: ObjectId, secrets: Vec<Key>) -> bool {
+        let kind = id.kind;
+        let before = if secrets.is_empty() { self.of.remove(&id) } else { self.of.insert(id, secrets.clone()) };
+        let before = before.unwrap_or_default();
+        if before == secrets {
+            return false;
+        }
+        for key in &secrets {
+            let count = self.counts.entry(key.clone()).or_default();
+            *of(count, kind) += 1;
+        }
+        for key in before {
+            if let Some(count) = self.counts.get_mut(&key) {
+                *of(count, kind) = of(count, kind).saturating_sub(1);
+                if *count == (0, 0) {
+                    self.counts.remove(&key);
+                }
+            }
+        }
+        true
+    }
+
+    /// What has to be watched by name, when these are known already.
+    pub(super) fn wanted(&self, known: impl Fn(&Key) -> bool) -> BTreeSet<Key> {
+        let unknown = || self.counts.iter().filter(|(key, _)| !known(key));
+        let of_middlewares = unknown().filter(|(_, count)| count.0 > 0);
+        let of_ingresses = unknown().filter(|(_, count)| count.0 == 0).take(MOST_OF_INGRESSES);
+        of_middlewares.chain(of_ingresses).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+fn of(count: &mut (usize, usize), kind: Kind) -> &mut usize {
+    if kind == Kind::Middleware { &mut count.0 } else { &mut count.1 }
+}
+
+/// The Secrets that an object names, all in its own namespace.
+fn named(object: &Object) -> Vec<Key> {
+    let mut names: Vec<&str> = match object {
+        Object::Ingress(ingress) => ingress.spec.tls.iter().map(|tls| &*tls.secret_name).collect(),
+        Object::Middleware(middleware) => middleware.spec.secrets(),
+        _ => Vec::new(),
+    };
+    names.retain(|name| !name.is_empty());
+    names.sort_unstable();
+    names.dedup();
+    let namespace = &object.meta().namespace;
+    names.into_iter().map(|name| Key::new(Arc::clone(namespace), name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ingress(name: &str, secrets: &[&str]) -> Object {
+        let tls: Vec<_> = secrets.iter().map(|s| serde_json::json!({"secretName": s})).collect();
+        let ingress = serde_json::json!({"metadata": {"name": name, "namespace": "n"}, "spec": {"tls": tls}});
+        Object::Ingress(Arc::new(serde_json::from_value(ingress).unwrap()))
+    }
+
+    fn middleware(name: &str, secret: &str) -> Object {
+        let spec = serde_json::json!({"basicAuth": {"secret": secret}});
+        let middleware = serde_json::json!({"metadata": {"name": name, "namespace": "n"}, "spec": spec});
+        Object::Middleware(Arc::new(serde_json::from_value(middleware).unwrap()))
+    }
+
+    #[test]
+    fn what_is_named_and_not_known_is_wanted() {
+        let mut references = References::default();
+        assert!(references.apply(&ingress("a", &["x", "y", "y", ""])));
+        assert!(!references.apply(&ingress("a", &["y", "x"])));
+        assert!(references.apply(&ingress("b", &["y"])));
+        assert!(references.apply(&middleware("m", "users")));
+        let key = |name| Key::new("n", name);
+        let wanted = |r: &References| r.wanted(|k| &*k.name == "x");
+        assert_eq!(wanted(&references), BTreeSet::from([key("users"), key("y")]));
+        assert!(references.delete(&ingress("a", &[]).id()));
+        assert_eq!(wanted(&references), BTreeSet::from([key("users"), key("y")]));
+        assert!(references.apply(&ingress("b", &[])));
+        assert!(references.apply(&middleware("m", "")));
+        assert!(!references.delete(&ingress("b", &[]).id()));
+        assert_eq!(wanted(&references), BTreeSet::new());
+        assert!(references.of.is_empty() && references.counts.is_empty());
+    }
+
+    #[test]
+    fn those_of_ingresses_are_bounded_those_of_middlewares_come_first() {
+        let mut references = References::default();
+        for n in 0..500 {
+            references.apply(&ingress(&format!("i{n}"), &[&format!("s{n:03}")]));
+        }
+        references.apply(&middleware("m", "zzz"));
+        let wanted = references.wanted(|_| false);
+        assert_eq!(wanted.len(), MOST_OF_INGRESSES + 1);
+        assert!(wanted.contains(&Key::new("n", "zzz")));
+    }
+}
