@@ -7,5 +7,6 @@
 mod support;
 
 mod harness;
+mod install;
 mod rolling;
 mod sticky;
