@@ -82,6 +82,8 @@ pub struct Options {
 /// How an Ingress stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
+    /// `metadata.uid`: another one under the same name is another Ingress.
+    pub uid: Option<Arc<str>>,
     /// Whether it is ours.
     pub ours: bool,
     /// Its `status.loadBalancer.ingress`.
