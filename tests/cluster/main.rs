@@ -7,6 +7,7 @@
 mod support;
 
 mod harness;
+mod install;
 mod rolling;
 mod scale;
 mod sticky;
