@@ -8,4 +8,5 @@ mod support;
 
 mod harness;
 mod rolling;
+mod scale;
 mod sticky;

@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::Arc,
 };
@@ -47,11 +47,16 @@ impl Gate {
         Some(Self { http: at("web")?, https: at("websecure")?, health: at("health")?, record })
     }
 
+    /// The pod's network namespace, as nsenter takes it.
+    pub(crate) fn network(&self) -> PathBuf {
+        PodNetwork::path_of(self.record.address)
+    }
+
     /// What the admin server answers at a path. It listens on the pod's loopback, so curl asks from inside the pod.
     #[track_caller]
     pub(crate) fn admin(&self, path: &str) -> String {
         let mut inside = Command::new("nsenter");
-        inside.arg(format!("--net={}", PodNetwork::path_of(self.record.address).display()));
+        inside.arg(format!("--net={}", self.network().display()));
         inside.args(["curl", "--silent", "--show-error", "--fail", "--max-time", "20"]);
         let output = inside.arg(format!("http://{ADMIN}{path}")).output().unwrap();
         assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
