@@ -6,7 +6,10 @@
 
 mod support;
 
+mod acme;
+mod classes;
 mod harness;
+mod privileges;
 mod rolling;
 mod scale;
 mod sticky;
