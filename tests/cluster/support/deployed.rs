@@ -62,6 +62,12 @@ impl Gate {
         assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
+
+    /// Everything that it says is wrong.
+    #[track_caller]
+    pub(crate) fn diagnostics(&self) -> Vec<Value> {
+        serde_json::from_str(&self.admin("/api/diagnostics")).unwrap()
+    }
 }
 
 /// An installation; taken away on drop, without its CRDs.
