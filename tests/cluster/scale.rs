@@ -107,7 +107,8 @@ fn what_exists_is_never_a_404_once_it_is_ready() {
             })
             .collect();
         assert!(wrong.is_empty(), "round {round}: {} wrong answers, such as {:?}", wrong.len(), &wrong[0]);
-        println!("round {round}: ready after {:?}, {INGRESSES} hosts asked, none wrong", start(&gate));
+        let (start, resident) = (start(&gate), resident(&gate) / 1_048_576);
+        println!("round {round}: ready after {start:?}, {INGRESSES} hosts asked, none wrong, {resident} MiB resident");
     }
 }
 
