@@ -6,7 +6,11 @@
 
 mod support;
 
+mod acme;
+mod classes;
 mod harness;
 mod install;
+mod privileges;
 mod rolling;
+mod scale;
 mod sticky;

@@ -1,7 +1,12 @@
 //! Headgate as its users install it: the manifests of deploy/, rendered by real kubectl, applied by real kubectl, with
 //! the flags that a test adds; the load balancer in front is played.
 
-use std::{net::SocketAddr, path::Path, process::Command, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt as _;
@@ -42,15 +47,26 @@ impl Gate {
         Some(Self { http: at("web")?, https: at("websecure")?, health: at("health")?, record })
     }
 
+    /// The pod's network namespace, as nsenter takes it.
+    pub(crate) fn network(&self) -> PathBuf {
+        PodNetwork::path_of(self.record.address)
+    }
+
     /// What the admin server answers at a path. It listens on the pod's loopback, so curl asks from inside the pod.
     #[track_caller]
     pub(crate) fn admin(&self, path: &str) -> String {
         let mut inside = Command::new("nsenter");
-        inside.arg(format!("--net={}", PodNetwork::path_of(self.record.address).display()));
+        inside.arg(format!("--net={}", self.network().display()));
         inside.args(["curl", "--silent", "--show-error", "--fail", "--max-time", "20"]);
         let output = inside.arg(format!("http://{ADMIN}{path}")).output().unwrap();
         assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Everything that it says is wrong.
+    #[track_caller]
+    pub(crate) fn diagnostics(&self) -> Vec<Value> {
+        serde_json::from_str(&self.admin("/api/diagnostics")).unwrap()
     }
 }
 
