@@ -138,19 +138,27 @@ impl Cluster {
     /// `kubectl apply` of a text, into a namespace where it names none.
     #[track_caller]
     pub(crate) fn apply(&self, namespace: &str, manifests: &str) -> String {
-        self.kubectl.run(&["apply", "-n", namespace, "-f", "-"], manifests)
+        self.kubectl.run(&with_namespace(&["apply", "-f", "-"], namespace), manifests)
     }
 
     /// The same server-side.
     #[track_caller]
     pub(crate) fn apply_server_side(&self, namespace: &str, manifests: &str) -> String {
-        self.kubectl.run(&["apply", "--server-side", "-n", namespace, "-f", "-"], manifests)
+        self.kubectl.run(&with_namespace(&["apply", "--server-side", "-f", "-"], namespace), manifests)
+    }
+
+    /// `kubectl` with this on its standard input.
+    ///
+    /// # Errors
+    /// What it says on standard error.
+    pub(crate) fn try_kubectl_with(&self, args: &[&str], stdin: &str) -> Result<String, String> {
+        self.kubectl.attempt(args, stdin)
     }
 
     /// Deletes the objects of a text, and doesn't wait for them to be gone.
     pub(crate) fn delete(&self, namespace: &str, manifests: &str) {
-        let args = ["delete", "--ignore-not-found", "--wait=false", "-n", namespace, "-f", "-"];
-        let _ = self.kubectl.attempt(&args, manifests);
+        let args = ["delete", "--ignore-not-found", "--wait=false", "-f", "-"];
+        let _ = self.kubectl.attempt(&with_namespace(&args, namespace), manifests);
     }
 
     /// Plays the load balancer: gives a Service its external addresses.
@@ -199,6 +207,15 @@ impl Cluster {
         }
         eprintln!("--- all logs are in {} ---", self.logs.display());
     }
+}
+
+/// `-n NAMESPACE`, where it says something: with it, kubectl takes no object that names another namespace.
+fn with_namespace<'a>(args: &[&'a str], namespace: &'a str) -> Vec<&'a str> {
+    let mut args = args.to_vec();
+    if namespace != "default" {
+        args.extend(["-n", namespace]);
+    }
+    args
 }
 
 async fn client(kubeconfig: &Path) -> Client {
