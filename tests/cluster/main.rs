@@ -6,6 +6,10 @@
 
 mod support;
 
+mod definitions;
+mod guide;
 mod harness;
+mod reporting;
 mod rolling;
+mod scopes;
 mod sticky;

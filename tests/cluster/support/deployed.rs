@@ -59,6 +59,20 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// What is wrong under this code, as the admin server tells it.
+    #[track_caller]
+    pub(crate) fn diagnostics(&self, code: &str) -> Vec<Value> {
+        let all: Vec<Value> = serde_json::from_str(&self.admin("/api/diagnostics")).expect("the admin server's JSON");
+        all.into_iter().filter(|said| said["code"] == code).collect()
+    }
+
+    /// What it has written to its log so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.record.log).unwrap_or_default()
+    }
+}
+
 /// An installation; taken away on drop, without its CRDs.
 pub(crate) struct Deployed {
     cluster: &'static Cluster,
