@@ -42,13 +42,33 @@ impl Role {
     }
 }
 
+/// Which reading of an object was delivered.
+#[derive(Debug)]
+pub(super) struct Held {
+    version: Box<str>,
+    /// Bytes of its text.
+    length: usize,
+}
+
+impl Held {
+    pub(super) fn of(wire: &Wire) -> Self {
+        Self { version: wire.version().into(), length: wire.text().len() }
+    }
+
+    /// Whether another reading says more. The same version is the same object, but the server shows it without what
+    /// its definition lacks at the time: the fullest reading is the true one.
+    pub(super) fn is_outdone_by(&self, wire: &Wire) -> bool {
+        *self.version != *wire.version() || self.length < wire.text().len()
+    }
+}
+
 /// A feed as the hub knows it.
 #[derive(Debug)]
 pub(super) struct Feed {
     pub(super) role: Role,
     pub(super) query: Query,
-    /// What it has delivered, with the version.
-    pub(super) held: HashMap<Key, Box<str>>,
+    /// What it has delivered.
+    pub(super) held: HashMap<Key, Held>,
     /// During a listing: what has been in it so far.
     pub(super) seen: Option<HashSet<Key>>,
     pub(super) listed: bool,
