@@ -107,6 +107,11 @@ impl Deployed {
         let kind = workload["kind"].as_str().unwrap_or_default().to_lowercase();
         let workload = format!("{kind}/{}", workload["metadata"]["name"].as_str().unwrap_or_default());
 
+        // What a test that failed has left behind has the same names.
+        until("no earlier installation is on its way out", LIMIT, || {
+            let phase = ["get", "namespace", &namespace, "-o", "jsonpath={.status.phase}"];
+            (!cluster.try_kubectl(&phase).is_ok_and(|phase| phase == "Terminating")).then_some(())
+        });
         if !crds.is_empty() {
             cluster.apply_server_side("default", &list(&crds));
             cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);

@@ -31,7 +31,7 @@ mod wire;
 
 pub(crate) use asked::{Asked, asked};
 pub(crate) use cluster::Cluster;
-pub(crate) use deployed::Deployed;
+pub(crate) use deployed::{Deployed, Gate};
 pub(crate) use http::{Target, get};
 pub(crate) use load::Load;
 pub(crate) use namespace::Namespace;
