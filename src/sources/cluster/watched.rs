@@ -120,7 +120,7 @@ impl Feed {
             Fault::Forbidden => (
                 "Forbidden",
                 format!("we may not list and watch {which}"),
-                "grant it (deploy/base/rbac.yaml); it is tried again by itself",
+                "grant it (deploy/base/clusterrole.yaml and role.yaml); it is tried again by itself",
             ),
             Fault::Unknown => (
                 "NotInstalled",
@@ -133,9 +133,12 @@ impl Feed {
             }
         };
         let message = match self.role {
-            _ if self.listed => format!("{message}; what was read before stays in use"),
-            Role::Needed(_) | Role::Keys => format!("{message}: not ready until then"),
-            Role::Optional(_) | Role::Named(_) | Role::Definition => format!("{message}: what names them is closed"),
+            Role::Needed(_) | Role::Keys if !self.listed => format!("{message}: not ready until then"),
+            // Also those that were there, once they are known to be gone.
+            Role::Optional(_) | Role::Named(_) | Role::Definition if self.held.is_empty() => {
+                format!("{message}: what names them is closed")
+            }
+            _ => format!("{message}; what was read before stays in use"),
         };
         Some(Diagnostic::error(subject, "", code, message).help(help))
     }
