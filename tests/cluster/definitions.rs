@@ -396,7 +396,7 @@ fn what_is_written_while_traefiks_is_there_loses_its_sticky() {
 #[test]
 #[ignore = "needs root, Go and minutes: run tests/cluster/run"]
 fn without_a_definition_what_names_a_middleware_is_closed_until_there_is_one() {
-    let _definitions = Definitions::none();
+    let definitions = Definitions::none();
     let overlay = Overlay::new(
         "\
 resources: [DEPLOY/overlays/replace-traefik]
@@ -442,5 +442,17 @@ patches:
     });
     eprintln!("the Middleware was there after {applied:?}, the route open after {:?}", start.elapsed());
     until("nothing is missed", LIMIT, || gate.diagnostics("NotInstalled").is_empty().then_some(()));
+
+    // It goes again, as with the chart traefik-crd, and all Middlewares with it: nothing falls through.
+    definitions.remove();
+    until("it is closed again", LIMIT, || (get(&sticky, None).ok()?.status == 503).then_some(()));
+    until("that is said", LIMIT, || (gate.diagnostics("NotInstalled").len() == 1).then_some(()));
+    let said = gate.diagnostics("NotInstalled");
+    eprintln!("{said:#?}");
+    let message = said[0]["message"].as_str().unwrap();
+    assert!(!message.contains("stays in use"), "{message}");
+    space.cluster.apply_server_side("default", OURS);
+    until_applied(&space, middleware);
+    until("it is served again", LIMIT, || (get(&sticky, None).ok()?.status == 200).then_some(()));
     assert_eq!(headgate.gate().record.name, gate.record.name, "not by a restart");
 }

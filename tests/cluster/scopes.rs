@@ -77,7 +77,6 @@ fn two_namespaces_are_served_and_a_third_is_not() {
     until_has_status(two, "two");
     assert_eq!(status(&gate, "three.example"), 404);
     assert!(!has_status(three, "three"));
-    // A backend of another namespace can't be named, and one that moves on is followed.
     one.kubectl(&["delete", "ingress", "one"]);
     until_status(&gate, "one.example", 404);
     let looked: Vec<_> = asked(one.cluster).split_off(before);
