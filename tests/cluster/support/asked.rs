@@ -16,7 +16,6 @@ pub(crate) struct Asked {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) code: i64,
-    pub(crate) uri: String,
 }
 
 /// All that Headgate has asked in this run, oldest first, without the ends of watches.
@@ -38,7 +37,6 @@ fn read(event: &Value) -> Asked {
         namespace: of("namespace"),
         name: of("name"),
         code: event["responseStatus"]["code"].as_i64().unwrap_or_default(),
-        uri: event["requestURI"].as_str().unwrap_or_default().to_owned(),
     }
 }
 
