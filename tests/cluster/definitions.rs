@@ -39,7 +39,7 @@ impl Definitions {
     /// Ours.
     fn ours() -> Self {
         let own = Self::none();
-        own.0.apply_server_side("default", OURS);
+        own.0.apply(&["--server-side"], OURS);
         own.established();
         own
     }
@@ -283,7 +283,7 @@ spec:
     }
 
     fn no_sticky(&self) -> Vec<Value> {
-        self.headgate.gate().diagnostics("NoSticky")
+        self.headgate.gate().said("NoSticky")
     }
 
     fn until_no_sticky(&self, is_said: bool) {
@@ -337,7 +337,7 @@ impl Shop {
     /// That what is said of the closed route leads to the definition.
     #[track_caller]
     fn is_explained(&self) {
-        let said = self.headgate.gate().diagnostics("MiddlewareInvalid");
+        let said = self.headgate.gate().said("MiddlewareInvalid");
         eprintln!("{said:#?}");
         let of = |kind: &str| said.iter().find(|said| said["kind"] == kind).unwrap_or_else(|| panic!("{said:#?}"));
         let text = |said: &Value| format!("{} {}", said["message"], said["help"]);
@@ -426,14 +426,14 @@ patches:
     let sticky = Target::new(gate.http, "nginx-test.local");
     until("what names none is served", LIMIT, || (get(&plain, None).ok()?.status == 200).then_some(()));
     until("what names one is closed", LIMIT, || (get(&sticky, None).ok()?.status == 503).then_some(()));
-    let said = gate.diagnostics("NotInstalled");
-    eprintln!("{said:#?}\n{:#?}", gate.diagnostics("MiddlewareNotFound"));
+    let said = gate.said("NotInstalled");
+    eprintln!("{said:#?}\n{:#?}", gate.said("MiddlewareNotFound"));
     assert_eq!(said.len(), 1, "{said:#?}");
     assert_eq!(said[0]["name"], NAME);
     assert!(said[0]["help"].as_str().unwrap().contains("headgate crds | kubectl apply"), "{said:#?}");
 
     let start = Instant::now();
-    space.cluster.apply_server_side("default", OURS);
+    space.cluster.apply(&["--server-side"], OURS);
     until_applied(&space, middleware);
     let applied = start.elapsed();
     until("it is served", Duration::from_secs(60), || {
@@ -441,17 +441,17 @@ patches:
         (answer.status == 200 && answer.cookie("sticky").is_some()).then_some(())
     });
     eprintln!("the Middleware was there after {applied:?}, the route open after {:?}", start.elapsed());
-    until("nothing is missed", LIMIT, || gate.diagnostics("NotInstalled").is_empty().then_some(()));
+    until("nothing is missed", LIMIT, || gate.said("NotInstalled").is_empty().then_some(()));
 
     // It goes again, as with the chart traefik-crd, and all Middlewares with it: nothing falls through.
     definitions.remove();
     until("it is closed again", LIMIT, || (get(&sticky, None).ok()?.status == 503).then_some(()));
-    until("that is said", LIMIT, || (gate.diagnostics("NotInstalled").len() == 1).then_some(()));
-    let said = gate.diagnostics("NotInstalled");
+    until("that is said", LIMIT, || (gate.said("NotInstalled").len() == 1).then_some(()));
+    let said = gate.said("NotInstalled");
     eprintln!("{said:#?}");
     let message = said[0]["message"].as_str().unwrap();
     assert!(!message.contains("stays in use"), "{message}");
-    space.cluster.apply_server_side("default", OURS);
+    space.cluster.apply(&["--server-side"], OURS);
     until_applied(&space, middleware);
     until("it is served again", LIMIT, || (get(&sticky, None).ok()?.status == 200).then_some(()));
     assert_eq!(headgate.gate().record.name, gate.record.name, "not by a restart");

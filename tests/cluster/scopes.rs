@@ -224,10 +224,10 @@ fn in_traefiks_place_its_class_is_served_while_its_object_is_away_too() {
     assert_eq!(status(&gate, "foreign.example"), 404);
     assert!(!has_status(&space, "foreign"));
     assert!(has_status(&space, "classed"), "its status stays while the class is away");
-    assert!(gate.diagnostics("IngressClassNotFound").iter().all(|said| said["name"] == "foreign"));
+    assert!(gate.said("IngressClassNotFound").iter().all(|said| said["name"] == "foreign"));
 
     space.cluster.apply(
-        "default",
+        &[],
         "\
 apiVersion: networking.k8s.io/v1
 kind: IngressClass
@@ -252,7 +252,7 @@ fn beside_traefik_everything_is_served_and_nothing_written() {
     space.kubectl(&["patch", "ingress", "shop", "--subresource=status", "--type=merge", "-p", status_of_traefik]);
     let gate = headgate.gate();
     until_status(&gate, "shop.example", 200);
-    until("what is wrong is known", LIMIT, || (!gate.diagnostics("ServiceNotFound").is_empty()).then_some(()));
+    until("what is wrong is known", LIMIT, || (!gate.said("ServiceNotFound").is_empty()).then_some(()));
     let ports = ["-n", "headgate", "get", "service", "headgate", "-o", "jsonpath={.spec.ports[*].port}"];
     assert_eq!(space.cluster.kubectl(&ports), "8000 8443");
     drop(headgate);
