@@ -1,6 +1,6 @@
 //! The definition of Middlewares: ours on a bare cluster and over Traefik's, Traefik's over ours, and none at all.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -136,7 +136,6 @@ fn ours_go_over_traefiks_whoever_has_applied_it() {
             });
             for way in ways {
                 let said = definitions.0.try_kubectl_with(way, OURS);
-                eprintln!("{who}, then kubectl {}: {said:?}", way.join(" "));
                 if conflicts && *way == server_side {
                     let said = said.unwrap_err();
                     assert!(said.contains(r#"conflict with "helm""#) && said.contains("--force-conflicts"), "{said}");
@@ -159,39 +158,25 @@ fn wrong_fields_are_refused_in_words_that_a_person_understands() {
     let cookie = |field: Value| json!({ "sticky": { "cookie": field } });
     let cases = [
         (
-            cookie(json!({ "sameSite": "sometimes" })),
-            "spec.sticky.cookie.sameSite: Invalid value: must be none, lax or strict",
+            cookie(json!({ "sameSite": "some" })),
+            "spec.sticky.cookie.sameSite",
+            r#""some": must be none, lax or strict"#,
         ),
-        (cookie(json!({ "nmae": "a" })), r#"unknown field "spec.sticky.cookie.nmae""#),
-        (
-            cookie(json!({ "name": "my cookie" })),
-            "spec.sticky.cookie.name: Invalid value: a cookie's name is of letters",
-        ),
-        (cookie(json!({ "path": "shop" })), "spec.sticky.cookie.path: Invalid value: a cookie's path starts with /"),
-        (cookie(json!({ "domain": "a;b" })), "spec.sticky.cookie.domain: Invalid value: a cookie has no semicolon"),
-        (
-            cookie(json!({ "secure": "yes" })),
-            r#"spec.sticky.cookie.secure: Invalid value: "string": must be of type boolean"#,
-        ),
-        (
-            cookie(json!({ "maxAge": "1h" })),
-            r#"spec.sticky.cookie.maxAge: Invalid value: "string": must be of type integer"#,
-        ),
-        (json!({ "sticky": {}, "headers": { "frameDeny": true } }), "a Middleware has one type"),
+        (cookie(json!({ "nmae": "a" })), "unknown field", r#""spec.sticky.cookie.nmae""#),
+        (cookie(json!({ "name": "my pin" })), "spec.sticky.cookie.name", r#""my pin": a cookie's name is of letters"#),
+        (cookie(json!({ "path": "shop" })), "spec.sticky.cookie.path", r#""shop": a cookie's path starts with /"#),
+        (cookie(json!({ "domain": "a;b" })), "spec.sticky.cookie.domain", r#""a;b": a cookie has no semicolon"#),
+        (cookie(json!({ "secure": "yes" })), "spec.sticky.cookie.secure", "must be of type boolean"),
+        (cookie(json!({ "maxAge": "1h" })), "spec.sticky.cookie.maxAge", "must be of type integer"),
+        (json!({ "sticky": {}, "headers": { "frameDeny": true } }), "spec", "a Middleware has one type"),
     ];
-    let mut wrong = String::new();
-    for (spec, words) in cases {
+    for (spec, field, words) in cases {
         let object = json!({
             "apiVersion": "traefik.io/v1alpha1", "kind": "Middleware", "metadata": { "name": "wrong" }, "spec": spec,
         });
-        let said = space.cluster.try_kubectl_with(&["apply", "-f", "-"], &object.to_string());
-        let said = said.expect_err(words);
-        eprintln!("{spec}: {said}");
-        if !said.contains(words) {
-            wrong += &format!("{spec}\n  wanted: {words}\n  said: {said}\n");
-        }
+        let said = space.cluster.try_kubectl_with(&["apply", "-f", "-"], &object.to_string()).expect_err(words);
+        assert!(said.contains(field) && said.contains(words), "{spec}: {said}");
     }
-    assert!(wrong.is_empty(), "{wrong}");
 }
 
 /// Served at nginx-test.local, with sessions that stick.
@@ -338,7 +323,6 @@ impl Shop {
     #[track_caller]
     fn is_explained(&self) {
         let said = self.headgate.gate().said("MiddlewareInvalid");
-        eprintln!("{said:#?}");
         let of = |kind: &str| said.iter().find(|said| said["kind"] == kind).unwrap_or_else(|| panic!("{said:#?}"));
         let text = |said: &Value| format!("{} {}", said["message"], said["help"]);
         let ingress = text(of("Ingress"));
@@ -366,7 +350,7 @@ fn a_start_with_traefiks_closes_the_route_says_why_and_ours_again_opens_it() {
     shop.is_explained();
     until("kubectl describe says it too", LIMIT, || {
         let described = shop.space.kubectl(&["describe", "middleware", "sticky-sessions"]);
-        described.contains("MiddlewareInvalid").then(|| eprintln!("{described}"))
+        described.contains("MiddlewareInvalid").then_some(())
     });
 
     definitions.ours_again();
@@ -427,20 +411,18 @@ patches:
     until("what names none is served", LIMIT, || (get(&plain, None).ok()?.status == 200).then_some(()));
     until("what names one is closed", LIMIT, || (get(&sticky, None).ok()?.status == 503).then_some(()));
     let said = gate.said("NotInstalled");
-    eprintln!("{said:#?}\n{:#?}", gate.said("MiddlewareNotFound"));
     assert_eq!(said.len(), 1, "{said:#?}");
     assert_eq!(said[0]["name"], NAME);
     assert!(said[0]["help"].as_str().unwrap().contains("headgate crds | kubectl apply"), "{said:#?}");
 
-    let start = Instant::now();
     space.cluster.apply(&["--server-side"], OURS);
     until_applied(&space, middleware);
-    let applied = start.elapsed();
-    until("it is served", Duration::from_secs(60), || {
+    let applied = Instant::now();
+    until("it is served", LIMIT, || {
         let answer = get(&sticky, None).ok()?;
         (answer.status == 200 && answer.cookie("sticky").is_some()).then_some(())
     });
-    eprintln!("the Middleware was there after {applied:?}, the route open after {:?}", start.elapsed());
+    eprintln!("the route was open {:?} after the Middleware was there", applied.elapsed());
     until("nothing is missed", LIMIT, || gate.said("NotInstalled").is_empty().then_some(()));
 
     // It goes again, as with the chart traefik-crd, and all Middlewares with it: nothing falls through.
@@ -448,7 +430,6 @@ patches:
     until("it is closed again", LIMIT, || (get(&sticky, None).ok()?.status == 503).then_some(()));
     until("that is said", LIMIT, || (gate.said("NotInstalled").len() == 1).then_some(()));
     let said = gate.said("NotInstalled");
-    eprintln!("{said:#?}");
     let message = said[0]["message"].as_str().unwrap();
     assert!(!message.contains("stays in use"), "{message}");
     space.cluster.apply(&["--server-side"], OURS);

@@ -230,7 +230,6 @@ spec: { basicAuth: { secret: nowhere } }
     until_said("locked", "SecretNotFound");
     until_said("guarded", "MiddlewareInvalid");
     let described = space.kubectl(&["describe", "ingress", "broken"]);
-    eprintln!("{described}");
     let line = described.lines().find(|line| line.contains("ServiceNotFound")).expect(&described);
     assert!(line.contains("Warning") && line.contains("headgate.dev/ingress-controller"), "{line}");
     assert!(line.contains(&format!("Service {}/nobody does not exist", space.name)), "{line}");
