@@ -248,7 +248,13 @@ impl Resolver<'_> {
         let spec = &middleware.spec;
         match spec.kinds().as_slice() {
             [_] => {}
-            [] => return Err(Fault::of("", "it has no middleware type", "write one, such as headers or basicAuth")),
+            [] => {
+                // A definition without `sticky` leaves nothing of a sticky Middleware, and nobody is told.
+                let help = "write one, such as headers or sticky; if you did, the cluster's definition of Middlewares \
+                            has dropped it: apply ours (`headgate crds | kubectl apply --server-side --force-conflicts \
+                            -f -`), and the Middleware again if `kubectl get` does not show it whole then";
+                return Err(Fault::of("", "it has no middleware type", help));
+            }
             several => {
                 let text =
                     format!("it has {} middleware types ({}), where one is allowed", several.len(), several.join(", "));

@@ -8,9 +8,13 @@ mod support;
 
 mod acme;
 mod classes;
+mod definitions;
+mod guide;
 mod harness;
 mod install;
 mod privileges;
+mod reporting;
 mod rolling;
 mod scale;
+mod scopes;
 mod sticky;

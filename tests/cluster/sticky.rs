@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::support::{Deployed, LIMIT, Namespace, Target, get, until};
 
 /// The document that must work unchanged.
-const DOCUMENT: &str = "\
+pub(crate) const DOCUMENT: &str = "\
 apiVersion: traefik.io/v1alpha1
 kind: Middleware
 metadata:

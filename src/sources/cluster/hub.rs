@@ -2,8 +2,8 @@
 //! has been listed.
 //!
 //! Changes are gathered for a few milliseconds, so that objects that were applied together arrive together. An object
-//! that a relisting shows in the version that is held already is the same object and is not read again; also not when
-//! the server shows less of it than before, because somebody replaced its definition.
+//! that a relisting shows in the version that is held already is the same object and is not read again, unless the server
+//! shows more of it than before: somebody replaced its definition.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -18,7 +18,7 @@ use super::{
     Options,
     feed::{self, Fault, News, Query, Resource},
     secrets::References,
-    watched::{Feed, Role, cookie_keys, knows_sticky},
+    watched::{Feed, Held, Role, cookie_keys, knows_sticky},
     wire::Wire,
 };
 use crate::{
@@ -178,8 +178,7 @@ impl Hub {
                 if let Some(seen) = &mut feed.seen {
                     seen.insert(key.clone());
                 }
-                // The same version is the same object, whatever the server shows of it now.
-                if feed.held.get(&key).is_none_or(|held| **held != *wire.version()) {
+                if feed.held.get(&key).is_none_or(|held| held.is_outdone_by(&wire)) {
                     self.apply(number, key, &wire);
                 }
             }
@@ -202,7 +201,7 @@ impl Hub {
 
     fn apply(&mut self, number: u64, key: Key, wire: &Wire) {
         let Some(feed) = self.feeds.get_mut(&number) else { return };
-        feed.held.insert(key.clone(), wire.version().into());
+        feed.held.insert(key.clone(), Held::of(wire));
         let role = feed.role.clone();
         let Some(kind) = role.kind() else {
             return match role {

@@ -42,13 +42,33 @@ impl Role {
     }
 }
 
+/// Which reading of an object was delivered.
+#[derive(Debug)]
+pub(super) struct Held {
+    version: Box<str>,
+    /// Bytes of its text.
+    length: usize,
+}
+
+impl Held {
+    pub(super) fn of(wire: &Wire) -> Self {
+        Self { version: wire.version().into(), length: wire.text().len() }
+    }
+
+    /// Whether another reading says more. The same version is the same object, but the server shows it without what
+    /// its definition lacks at the time: the fullest reading is the true one.
+    pub(super) fn is_outdone_by(&self, wire: &Wire) -> bool {
+        *self.version != *wire.version() || self.length < wire.text().len()
+    }
+}
+
 /// A feed as the hub knows it.
 #[derive(Debug)]
 pub(super) struct Feed {
     pub(super) role: Role,
     pub(super) query: Query,
-    /// What it has delivered, with the version.
-    pub(super) held: HashMap<Key, Box<str>>,
+    /// What it has delivered.
+    pub(super) held: HashMap<Key, Held>,
     /// During a listing: what has been in it so far.
     pub(super) seen: Option<HashSet<Key>>,
     pub(super) listed: bool,
@@ -100,7 +120,7 @@ impl Feed {
             Fault::Forbidden => (
                 "Forbidden",
                 format!("we may not list and watch {which}"),
-                "grant it (deploy/base/rbac.yaml); it is tried again by itself",
+                "grant it (deploy/base/clusterrole.yaml and role.yaml); it is tried again by itself",
             ),
             Fault::Unknown => (
                 "NotInstalled",
@@ -113,9 +133,12 @@ impl Feed {
             }
         };
         let message = match self.role {
-            _ if self.listed => format!("{message}; what was read before stays in use"),
-            Role::Needed(_) | Role::Keys => format!("{message}: not ready until then"),
-            Role::Optional(_) | Role::Named(_) | Role::Definition => format!("{message}: what names them is closed"),
+            Role::Needed(_) | Role::Keys if !self.listed => format!("{message}: not ready until then"),
+            // Also those that were there, once they are known to be gone.
+            Role::Optional(_) | Role::Named(_) | Role::Definition if self.held.is_empty() => {
+                format!("{message}: what names them is closed")
+            }
+            _ => format!("{message}; what was read before stays in use"),
         };
         Some(Diagnostic::error(subject, "", code, message).help(help))
     }

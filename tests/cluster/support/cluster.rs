@@ -8,6 +8,7 @@ use std::{
     io::{BufRead as _, BufReader},
     net::IpAddr,
     path::{Path, PathBuf},
+    process::{Command, Output},
     sync::{Arc, OnceLock},
 };
 
@@ -133,6 +134,16 @@ impl Cluster {
     /// What it says on standard error.
     pub(crate) fn try_kubectl(&self, args: &[&str]) -> Result<String, String> {
         self.kubectl.attempt(args, "")
+    }
+
+    /// A script of bash, in which `kubectl` is ours.
+    pub(crate) fn shell(&self, script: &str) -> Output {
+        let tools = self.kubectl.program.parent().map(Path::display).expect("a folder");
+        let path = format!("{tools}:{}", std::env::var("PATH").unwrap_or_default());
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script]).env("PATH", path);
+        bash.env("KUBECONFIG", &self.kubectl.kubeconfig).env("HOME", &self.kubectl.home);
+        bash.output().expect("bash")
     }
 
     /// `kubectl apply` of a text, with options.

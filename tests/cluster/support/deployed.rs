@@ -68,6 +68,17 @@ impl Gate {
     pub(crate) fn diagnostics(&self) -> Vec<Value> {
         serde_json::from_str(&self.admin("/api/diagnostics")).unwrap()
     }
+
+    /// What it says is wrong under this code.
+    #[track_caller]
+    pub(crate) fn said(&self, code: &str) -> Vec<Value> {
+        self.diagnostics().into_iter().filter(|said| said["code"] == code).collect()
+    }
+
+    /// What it has written to its log so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.record.log).unwrap_or_default()
+    }
 }
 
 /// An installation; taken away on drop, without its CRDs.
@@ -104,6 +115,11 @@ impl Deployed {
         let kind = workload["kind"].as_str().unwrap_or_default().to_lowercase();
         let workload = format!("{kind}/{}", workload["metadata"]["name"].as_str().unwrap_or_default());
 
+        // What a test that failed has left behind has the same names.
+        until("no earlier installation is on its way out", LIMIT, || {
+            let phase = ["get", "namespace", &namespace, "-o", "jsonpath={.status.phase}"];
+            (!cluster.try_kubectl(&phase).is_ok_and(|phase| phase == "Terminating")).then_some(())
+        });
         if !crds.is_empty() {
             cluster.apply(&["--server-side"], &list(&crds));
             cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);

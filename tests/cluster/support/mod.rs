@@ -1,6 +1,7 @@
 //! What the cluster tests stand on: a control plane of real processes, a small kubelet whose pods are namespaces, real
 //! kubectl, and a load that counts every failure.
 
+mod asked;
 mod cluster;
 mod control_plane;
 mod deployed;
@@ -10,6 +11,7 @@ mod kubelet;
 mod load;
 mod namespace;
 mod network;
+mod overlay;
 mod process;
 mod until;
 
@@ -27,9 +29,12 @@ mod wait;
 #[path = "../../e2e/support/wire.rs"]
 mod wire;
 
+pub(crate) use asked::{Asked, asked};
 pub(crate) use cluster::Cluster;
 pub(crate) use deployed::{Deployed, Gate};
 pub(crate) use http::{Target, get};
 pub(crate) use load::Load;
 pub(crate) use namespace::Namespace;
+pub(crate) use network::NODE;
+pub(crate) use overlay::Overlay;
 pub(crate) use until::{LIMIT, until};
