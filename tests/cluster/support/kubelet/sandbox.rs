@@ -23,7 +23,8 @@ for dir in bin sbin lib lib32 lib64 usr; do
   elif [ -d "/$dir" ]; then mkdir "$root/$dir"; mount --bind -o ro "/$dir" "$root/$dir"; fi
 done
 mkdir "$root/proc" "$root/dev" "$root/etc" "$root/run" "$root/var"
-ln -s /run "$root/var/run"
+# Relative: an absolute link would lead out of the new root while it is being filled.
+ln -s ../run "$root/var/run"
 mkdir -m 1777 "$root/tmp"
 mount --rbind /proc "$root/proc"
 mount --rbind /dev "$root/dev"
