@@ -7,5 +7,7 @@
 mod support;
 
 mod harness;
+mod outage;
+mod replicas;
 mod rolling;
 mod sticky;

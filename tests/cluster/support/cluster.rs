@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::{
-    control_plane::ControlPlane,
+    control_plane::{ControlPlane, OtherServer},
     kubectl::Kubectl,
     kubelet::Kubelet,
     network,
@@ -141,6 +141,12 @@ impl Cluster {
         self.kubectl.run(&["apply", "-n", namespace, "-f", "-"], manifests)
     }
 
+    /// The same by another API server.
+    #[track_caller]
+    pub(crate) fn apply_by(&self, server: &OtherServer, namespace: &str, manifests: &str) {
+        self.kubectl.run(&["--server", &server.url, "apply", "-n", namespace, "-f", "-"], manifests);
+    }
+
     /// The same server-side.
     #[track_caller]
     pub(crate) fn apply_server_side(&self, namespace: &str, manifests: &str) -> String {
@@ -170,6 +176,12 @@ impl Cluster {
     /// Starts it again with the state it had; returns when it is ready.
     pub(crate) fn start_apiserver(&self) {
         self.control_plane.start_apiserver();
+    }
+
+    /// A second API server over the same etcd, of which nobody in the cluster knows: for changes that are made while
+    /// the first one is away.
+    pub(crate) fn other_apiserver(&self) -> OtherServer {
+        self.control_plane.other_apiserver()
     }
 
     /// Compacts etcd: a watch from an older revision than now gets 410.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     Cluster,
+    http::{Target, get},
     kubelet::Record,
     network::PodNetwork,
     until::{LIMIT, until},
@@ -45,6 +46,20 @@ impl Gate {
             Some(SocketAddr::from((record.address, u16::try_from(port.container_port).ok()?)))
         };
         Some(Self { http: at("web")?, https: at("websecure")?, health: at("health")?, record })
+    }
+
+    /// The status that a path of the health server is answered with, if it is.
+    pub(crate) fn health(&self, path: &str) -> Option<u16> {
+        let target = Target { path: path.to_owned(), ..Target::new(self.health, "health") };
+        Some(get(&target, None).ok()?.status)
+    }
+
+    /// The diagnostics of a code: their messages.
+    #[track_caller]
+    pub(crate) fn diagnostics(&self, code: &str) -> Vec<String> {
+        let all: Vec<Value> = serde_json::from_str(&self.admin("/api/diagnostics")).unwrap();
+        let message = |diagnostic: &Value| diagnostic["message"].as_str().unwrap_or_default().to_owned();
+        all.iter().filter(|diagnostic| diagnostic["code"] == code).map(message).collect()
     }
 
     /// What the admin server answers at a path. It listens on the pod's loopback, so curl asks from inside the pod.
@@ -125,6 +140,13 @@ impl Deployed {
     #[track_caller]
     pub(crate) fn gate(&self) -> Gate {
         until("a pod of Headgate is ready", LIMIT, || self.gates().into_iter().next())
+    }
+
+    /// How often containers of its pods were started again.
+    pub(crate) fn restarts(&self) -> i32 {
+        let pods: Vec<Pod> = self.cluster.list(&self.namespace, "");
+        let statuses = pods.into_iter().filter_map(|pod| pod.status?.container_statuses).flatten();
+        statuses.map(|status| status.restart_count).sum()
     }
 
     /// Their addresses: what a load balancer in front would have.

@@ -28,7 +28,7 @@ mod wait;
 mod wire;
 
 pub(crate) use cluster::Cluster;
-pub(crate) use deployed::Deployed;
+pub(crate) use deployed::{Deployed, Gate};
 pub(crate) use http::{Target, get};
 pub(crate) use load::Load;
 pub(crate) use namespace::Namespace;
