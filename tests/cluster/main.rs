@@ -7,7 +7,9 @@
 mod support;
 
 mod harness;
+mod install;
 mod outage;
 mod replicas;
 mod rolling;
+mod scale;
 mod sticky;

@@ -1,6 +1,9 @@
 //! The API server goes away and comes back: traffic doesn't notice, and what has changed meanwhile is caught up with.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Debug,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::api::{discovery::v1::EndpointSlice, networking::v1::Ingress};
 use kube::{
@@ -8,9 +11,10 @@ use kube::{
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     core::GroupVersionKind,
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::support::{Deployed, Gate, LIMIT, Load, Namespace, Target, get, until};
+use crate::support::{Cluster, Deployed, Gate, LIMIT, Load, Namespace, Target, get, until};
 
 /// Within this a change is followed, once the API server is ready again.
 const FOLLOWED: Duration = Duration::from_secs(2);
@@ -156,15 +160,13 @@ impl Scene {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("traefik.io", "v1alpha1", "Middleware"));
         let api: Api<DynamicObject> = Api::namespaced_with(self.space.cluster.client(), &self.space.name, &kind);
         let patch = json!({ "spec": mark(with)["spec"] });
-        let patched = api.patch("mark", &PatchParams::default(), &Patch::Merge(patch));
-        self.space.cluster.block_on(patched).is_ok()
+        patched(self.space.cluster, &api, "mark", patch)
     }
 
     fn moves_to(&self, pod: usize) -> bool {
         let api: Api<EndpointSlice> = self.space.cluster.api(&self.space.name);
         let patch = json!({ "endpoints": slice(&self.pods[pod].0)["endpoints"] });
-        let patched = api.patch("moved-1", &PatchParams::default(), &Patch::Merge(patch));
-        self.space.cluster.block_on(patched).is_ok()
+        patched(self.space.cluster, &api, "moved-1", patch)
     }
 }
 
@@ -175,6 +177,10 @@ fn taken<T>(answer: kube::Result<T>, already: u16) -> bool {
         Err(kube::Error::Api(status)) => status.code == already,
         Err(_) => false,
     }
+}
+
+fn patched<K: Clone + DeserializeOwned + Debug>(cluster: &Cluster, api: &Api<K>, name: &str, patch: Value) -> bool {
+    cluster.block_on(api.patch(name, &PatchParams::default(), &Patch::Merge(patch))).is_ok()
 }
 
 fn list(items: &[Value]) -> String {
@@ -261,7 +267,7 @@ fn half_a_minute_without_the_api_server_is_not_noticed_and_then_caught_up_with()
     scene.space.until_endpoints("app", 3);
     let outcome = load.finish(5_000, 2 * LIMIT);
     outcome.assert_no_failure();
-    eprintln!("{} requests, none failed, the slowest took {:.1?}", outcome.answered, outcome.slowest);
+    eprintln!("{outcome}");
     scene.assert_same_process();
 }
 
@@ -279,7 +285,10 @@ fn what_was_changed_and_compacted_meanwhile_is_caught_up_with() {
     let killed = Instant::now();
     // Behind everybody's back: after the last version that Headgate has seen, and before the compaction.
     let other = cluster.other_apiserver();
-    cluster.apply_by(&other, &scene.space.name, &list(&[ingress("added", None), mark("2"), slice(&scene.pods[1].0)]));
+    cluster.apply(
+        &["--server", &other.url, "-n", &scene.space.name],
+        &list(&[ingress("added", None), mark("2"), slice(&scene.pods[1].0)]),
+    );
     let delete = ["--server", &other.url, "-n", &scene.space.name, "delete", "ingress", "deleted"];
     cluster.kubectl(&delete);
     cluster.compact_etcd();
@@ -305,7 +314,7 @@ fn what_was_changed_and_compacted_meanwhile_is_caught_up_with() {
     scene.assert_told_once();
     let outcome = load.stop();
     outcome.assert_no_failure();
-    eprintln!("{} requests, none failed, the slowest took {:.1?}", outcome.answered, outcome.slowest);
+    eprintln!("{outcome}");
     scene.assert_same_process();
 }
 

@@ -55,6 +55,7 @@ fn a_rolling_update_under_load_fails_no_request_and_moves_no_session_early() {
     let free = free.finish(10_000, Duration::from_secs(120));
     let pinned = pinned.finish(10_000, Duration::from_secs(120));
 
+    eprintln!("free: {free}\npinned: {pinned}");
     free.assert_no_failure();
     pinned.assert_no_failure();
     assert!(free.answered + pinned.answered >= 20_000);
@@ -62,8 +63,8 @@ fn a_rolling_update_under_load_fails_no_request_and_moves_no_session_early() {
     let mut moves = BTreeMap::<&str, usize>::new();
     for session in &pinned.moves {
         let ended = space.record(&session.from).moments().ended;
-        let ended = ended.unwrap_or_else(|| panic!("{session:?}, and the pod still runs"));
-        assert!(session.answered >= ended, "{session:?}: {:?} too early", ended - session.answered);
+        let ended = ended.unwrap_or_else(|| panic!("{session}, and the pod still runs"));
+        assert!(session.answered >= ended, "{session}: {:?} too early", ended - session.answered);
         *moves.entry(&session.from).or_default() += 1;
     }
     assert!(moves.keys().any(|pod| old.iter().any(|old| old == pod)), "sessions did move: {moves:?}");

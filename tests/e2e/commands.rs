@@ -191,6 +191,16 @@ fn help_names_every_flag_with_its_variable() {
     let said = stdout(&output);
     for flag in [
         "manifests",
+        "kubeconfig",
+        "watch-namespace",
+        "ingress-selector",
+        "publish-service",
+        "publish-address",
+        "cookie-keys-secret",
+        "leader-lease",
+        "read-only",
+        "health",
+        "ingress-class",
         "http",
         "https",
         "admin",

@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
 	"google.golang.org/grpc/grpclog"
 )
 
@@ -105,9 +106,14 @@ func runCompact(args []string) error {
 	if err := parse(flags, args); err != nil {
 		return err
 	}
-	// It warns of connections that it gives up itself.
+	// They warn of connections they give up themselves, and of a revision that
+	// is compacted already.
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{*endpoint}, DialTimeout: *timeout})
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:   []string{*endpoint},
+		DialTimeout: *timeout,
+		Logger:      zap.NewNop(),
+	})
 	if err != nil {
 		return err
 	}

@@ -135,28 +135,15 @@ impl Cluster {
         self.kubectl.attempt(args, "")
     }
 
-    /// `kubectl apply` of a text, into a namespace where it names none.
+    /// `kubectl apply` of a text, with options.
     #[track_caller]
-    pub(crate) fn apply(&self, namespace: &str, manifests: &str) -> String {
-        self.kubectl.run(&["apply", "-n", namespace, "-f", "-"], manifests)
-    }
-
-    /// The same by another API server.
-    #[track_caller]
-    pub(crate) fn apply_by(&self, server: &OtherServer, namespace: &str, manifests: &str) {
-        self.kubectl.run(&["--server", &server.url, "apply", "-n", namespace, "-f", "-"], manifests);
-    }
-
-    /// The same server-side.
-    #[track_caller]
-    pub(crate) fn apply_server_side(&self, namespace: &str, manifests: &str) -> String {
-        self.kubectl.run(&["apply", "--server-side", "-n", namespace, "-f", "-"], manifests)
+    pub(crate) fn apply(&self, options: &[&str], manifests: &str) -> String {
+        self.kubectl.run(&[&["apply", "-f", "-"], options].concat(), manifests)
     }
 
     /// Deletes the objects of a text, and doesn't wait for them to be gone.
-    pub(crate) fn delete(&self, namespace: &str, manifests: &str) {
-        let args = ["delete", "--ignore-not-found", "--wait=false", "-n", namespace, "-f", "-"];
-        let _ = self.kubectl.attempt(&args, manifests);
+    pub(crate) fn delete(&self, manifests: &str) {
+        let _ = self.kubectl.attempt(&["delete", "--ignore-not-found", "--wait=false", "-f", "-"], manifests);
     }
 
     /// Plays the load balancer: gives a Service its external addresses.

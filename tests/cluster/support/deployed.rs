@@ -1,14 +1,14 @@
 //! Headgate as its users install it: the manifests of deploy/, rendered by real kubectl, applied by real kubectl, with
-//! the flags that a test adds.
+//! the flags that a test adds; the load balancer in front is played.
 
 use std::{
-    net::{IpAddr, SocketAddr},
-    path::Path,
+    net::SocketAddr,
+    path::{Path, PathBuf},
     process::Command,
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ use super::{
     http::{Target, get},
     kubelet::Record,
     network::PodNetwork,
-    until::{LIMIT, until},
+    until::{LIMIT, until, within},
 };
 
 /// The port of the admin server, on the pod's loopback.
@@ -62,11 +62,16 @@ impl Gate {
         all.iter().filter(|diagnostic| diagnostic["code"] == code).map(message).collect()
     }
 
+    /// The pod's network namespace, as nsenter takes it.
+    pub(crate) fn network(&self) -> PathBuf {
+        PodNetwork::path_of(self.record.address)
+    }
+
     /// What the admin server answers at a path. It listens on the pod's loopback, so curl asks from inside the pod.
     #[track_caller]
     pub(crate) fn admin(&self, path: &str) -> String {
         let mut inside = Command::new("nsenter");
-        inside.arg(format!("--net={}", PodNetwork::path_of(self.record.address).display()));
+        inside.arg(format!("--net={}", self.network().display()));
         inside.args(["curl", "--silent", "--show-error", "--fail", "--max-time", "20"]);
         let output = inside.arg(format!("http://{ADMIN}{path}")).output().unwrap();
         assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
@@ -109,15 +114,27 @@ impl Deployed {
         let workload = format!("{kind}/{}", workload["metadata"]["name"].as_str().unwrap_or_default());
 
         if !crds.is_empty() {
-            cluster.apply_server_side("default", &list(&crds));
+            cluster.apply(&["--server-side"], &list(&crds));
             cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
         }
         let manifests = list(&objects);
         let deployed = Self { cluster, manifests, namespace, workload };
         cluster.kubelet.leisure(&deployed.namespace);
-        cluster.apply("default", &deployed.manifests);
+        cluster.apply(&[], &deployed.manifests);
         deployed.rolled_out();
+        deployed.publish();
         deployed
+    }
+
+    /// Plays the load balancer: gives our Service the addresses of the pods that are ready now.
+    pub(crate) fn publish(&self) {
+        let services: Vec<Service> = self.cluster.list(&self.namespace, "");
+        let balanced =
+            |service: &&Service| service.spec.as_ref().and_then(|s| s.type_.as_deref()) == Some("LoadBalancer");
+        let addresses: Vec<_> = self.gates().iter().map(|gate| gate.http.ip()).collect();
+        for service in services.iter().filter(balanced) {
+            self.cluster.load_balancer(&self.namespace, &service.name_any(), &addresses);
+        }
     }
 
     /// Until every pod is as it is asked to be.
@@ -148,11 +165,6 @@ impl Deployed {
         let statuses = pods.into_iter().filter_map(|pod| pod.status?.container_statuses).flatten();
         statuses.map(|status| status.restart_count).sum()
     }
-
-    /// Their addresses: what a load balancer in front would have.
-    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
-        self.gates().iter().map(|gate| gate.http.ip()).collect()
-    }
 }
 
 impl Drop for Deployed {
@@ -161,12 +173,9 @@ impl Drop for Deployed {
             self.cluster.show_logs(&self.namespace);
         }
         self.cluster.kubelet.hurry(&self.namespace);
-        self.cluster.delete("default", &self.manifests);
-        if std::thread::panicking() {
-            return;
-        }
+        self.cluster.delete(&self.manifests);
         // The next installation has the same names.
-        until("the installation is gone", LIMIT, || {
+        within(LIMIT, || {
             let gone = self.cluster.try_kubectl(&["get", "namespace", &self.namespace, "-o", "name"]).is_err();
             gone.then_some(())
         });
