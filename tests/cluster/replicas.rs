@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
@@ -241,64 +241,79 @@ fn session(target: &Target) -> Result<(String, String), String> {
     pod.zip(answer.cookie("pin")).ok_or_else(|| format!("no session: {} {}", answer.status, answer.text()))
 }
 
-/// Whether a cookie leads to its pod and is not replaced.
-fn honoured(target: &Target, pod: &str, pin: &str) -> Result<(), String> {
+/// Goes on with a session: its cookie has to lead to its pod. Gives the cookie that replaces it, if one does.
+fn resumed(target: &Target, pod: &str, pin: &str) -> Result<Option<String>, String> {
     let answer = get(target, Some(&format!("pin={pin}"))).map_err(|error| error.to_string())?;
     let (went, set) = (answer.get("x-pod"), answer.cookie("pin"));
-    if went == Some(pod) && set.is_none() {
-        return Ok(());
+    if went == Some(pod) {
+        return Ok(set);
     }
     Err(format!("{}: the cookie of {pod} led to {went:?}, Set-Cookie {set:?}, {}", target.address, answer.status))
 }
+
+/// The same where nothing is to be replaced.
+fn honoured(target: &Target, pod: &str, pin: &str) -> Result<(), String> {
+    match resumed(target, pod, pin)? {
+        None => Ok(()),
+        Some(set) => Err(format!("{}: the cookie of {pod} was replaced by {set}", target.address)),
+    }
+}
+
+/// A cookie that was replaced though its session stayed: its pod, its value, the new value.
+type Replaced = (String, String, String);
 
 /// Sessions that are begun at one replica and go on at the other, again and again, and old ones at both.
 struct Crossing {
     stop: Arc<AtomicBool>,
     crossed: Arc<AtomicUsize>,
-    refused: Arc<Mutex<Vec<String>>>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<(Vec<String>, Vec<Replaced>)>,
 }
 
 impl Crossing {
     fn start(pair: &Pair, old: &BTreeMap<String, String>) -> Self {
         let (stop, crossed) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let refused = Arc::<Mutex<Vec<String>>>::default();
-        let (targets, old) = (pair.targets.clone(), old.clone());
+        let targets = pair.targets.clone();
+        let old: Vec<_> = old.clone().into_iter().collect();
         let thread = std::thread::spawn({
-            let (stop, crossed, refused) = (Arc::clone(&stop), Arc::clone(&crossed), Arc::clone(&refused));
+            let (stop, crossed) = (Arc::clone(&stop), Arc::clone(&crossed));
             move || {
-                let cross = |from: &Target, to: &Target| {
-                    let (pod, pin) = session(from)?;
-                    honoured(to, &pod, &pin).map_err(|why| format!("begun at {}; {why}", from.address))
-                };
-                let mut old = old.iter().cycle();
+                let (mut refused, mut replaced) = (Vec::new(), Vec::new());
+                let mut old = old.into_iter().cycle();
                 while !stop.load(Ordering::SeqCst) {
-                    let (pod, pin) = old.next().unwrap();
-                    let kept = targets.iter().map(|target| honoured(target, pod, pin));
-                    let crossing = [cross(&targets[0], &targets[1]), cross(&targets[1], &targets[0])];
-                    for why in kept.chain(crossing).filter_map(Result::err) {
-                        refused.lock().unwrap().push(why);
+                    let kept = old.next().unwrap();
+                    let mut tries = vec![(Ok(kept.clone()), &targets[0]), (Ok(kept), &targets[1])];
+                    tries.push((session(&targets[0]), &targets[1]));
+                    tries.push((session(&targets[1]), &targets[0]));
+                    for (session, at) in tries {
+                        let tried = session.and_then(|(pod, pin): (String, String)| {
+                            resumed(at, &pod, &pin).map(|set| set.map(|set| (pod, pin, set)))
+                        });
+                        match tried {
+                            Ok(set) => replaced.extend(set),
+                            Err(why) => refused.push(why),
+                        }
                     }
                     crossed.fetch_add(1, Ordering::SeqCst);
                 }
+                (refused, replaced)
             }
         });
-        Self { stop, crossed, refused, thread }
+        Self { stop, crossed, thread }
     }
 
-    /// Goes on for some more, then stops: not one cookie was refused, at no time.
+    /// Goes on for some more, then stops: not one session was refused, at no time. Gives the cookies that were replaced.
     #[track_caller]
-    fn finish(self) {
+    fn finish(self) -> Vec<Replaced> {
         let so_far = self.crossed.load(Ordering::SeqCst);
         until("some more sessions have crossed", LIMIT, || {
             (self.crossed.load(Ordering::SeqCst) >= so_far + 20).then_some(())
         });
         self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().unwrap();
-        let refused = self.refused.lock().unwrap();
+        let (refused, replaced) = self.thread.join().unwrap();
         let (few, all) = (refused.iter().take(5).collect::<Vec<_>>(), self.crossed.load(Ordering::SeqCst));
         assert!(refused.is_empty(), "{} refusals in {all} rounds: {few:#?}", refused.len());
-        eprintln!("{all} rounds of sessions from replica to replica, no cookie refused");
+        eprintln!("{all} rounds of sessions from replica to replica, none refused, {} signed anew", replaced.len());
+        replaced
     }
 }
 
@@ -328,10 +343,18 @@ fn both_honour_the_same_cookies_and_a_rotation_of_the_keys_loses_no_session() {
         eprintln!("{}: signs with the new key {after:.1?} after it was written", gate.record.name);
         assert!(after >= INTRODUCE, "too early for the other replica: {after:?}");
     }
-    crossing.finish();
-    pair.assert_honoured(&old);
+    let replaced = crossing.finish();
     let young = pair.sessions();
     assert!(young.iter().all(|(pod, pin)| old[pod] != *pin));
+    // Sessions move over to the new key; never back, as by a replica that doesn't know it yet.
+    for (pod, from, to) in &replaced {
+        assert_eq!((from, to), (&old[pod], &young[pod]), "of {pod}");
+    }
+    for (pod, pin) in &old {
+        for target in &pair.targets {
+            assert_eq!(resumed(target, pod, pin).unwrap().as_ref(), Some(&young[pod]));
+        }
+    }
     let outcome = load.finish(5_000, 2 * LIMIT);
     outcome.assert_no_failure();
     assert!(outcome.moves.is_empty(), "no session moves: {:?}", outcome.moves);
@@ -341,9 +364,9 @@ fn both_honour_the_same_cookies_and_a_rotation_of_the_keys_loses_no_session() {
     pair.write_keys(&format!("{new}\n"));
     let (pod, pin) = old.iter().next().unwrap();
     until("the old key counts for nothing any more", LIMIT, || {
-        pair.targets.iter().all(|target| honoured(target, pod, pin).is_err()).then_some(())
+        pair.targets.iter().all(|target| resumed(target, pod, pin).is_err()).then_some(())
     });
-    crossing.finish();
+    assert_eq!(crossing.finish(), [], "all have the new key");
     pair.assert_honoured(&young);
     pair.until_said(None);
     assert_eq!(pair.headgate.restarts(), 0);
@@ -376,7 +399,7 @@ fn a_secret_of_keys_that_is_deleted_or_broken_loses_no_session() {
     pair.assert_honoured(&pins);
     pair.write_keys(&text(&before));
     pair.until_said(None);
-    crossing.finish();
+    assert_eq!(crossing.finish(), [], "the same keys all the time");
     let outcome = load.finish(2_000, 2 * LIMIT);
     outcome.assert_no_failure();
     assert!(outcome.moves.is_empty(), "no session moves: {:?}", outcome.moves);
