@@ -6,9 +6,12 @@
 
 mod support;
 
+mod acme;
+mod classes;
 mod harness;
 mod install;
 mod outage;
+mod privileges;
 mod replicas;
 mod rolling;
 mod scale;

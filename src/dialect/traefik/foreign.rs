@@ -1,7 +1,10 @@
 //! Annotations of other vocabularies on an Ingress that is ours: ingress-nginx's, and those of Traefik 1.
 //!
 //! They have no effect, which is said once for each Ingress and vocabulary. One that asked for protection where it was
-//! understood closes the route: an Ingress that comes from another controller is not served open.
+//! understood closes the route: an Ingress that comes from another controller is not served open. One that let everybody
+//! in asks for nothing: cert-manager writes it on each of its solvers' Ingresses.
+
+use std::net::IpAddr;
 
 use super::{Reading, values::boolean};
 use crate::diagnostic::Diagnostic;
@@ -44,18 +47,37 @@ fn traefik_v1(name: &str, value: &str) -> Option<Protection> {
     }
 }
 
+/// Whether this is a list of who may come in, and it has every address of both families: as if there were none. Of one
+/// family alone it does keep the other out.
+fn lets_everybody_in(name: &str, value: &str) -> bool {
+    if !matches!(name, "whitelist-source-range" | "allowlist-source-range") {
+        return false;
+    }
+    let (mut v4, mut v6) = (false, false);
+    for range in value.split(',') {
+        let Some((address, length)) = range.trim().split_once('/') else { continue };
+        if let (Ok(address), "0") = (address.parse::<IpAddr>(), length) {
+            v4 |= address.is_ipv4();
+            v6 |= address.is_ipv6();
+        }
+    }
+    v4 && v6
+}
+
 impl<'m> Reading<'m> {
     /// Points out annotations of others. `v1` are those under Traefik's prefix that no version since 2 knows: name in
     /// lower case, key, value.
     pub(super) fn foreign(&mut self, v1: &[(String, &'m str, &'m str)]) {
         let nginx_keys = self.meta.annotations.iter().filter_map(|(key, value)| {
             let (head, name) = key.split_at_checked(NGINX.len())?;
-            let known = head.eq_ignore_ascii_case(NGINX);
-            known.then(|| (&**key, nginx(&name.to_ascii_lowercase(), value.trim())))
+            let (name, value) = (name.to_ascii_lowercase(), value.trim());
+            let asks = head.eq_ignore_ascii_case(NGINX) && !lets_everybody_in(&name, value);
+            asks.then(|| (&**key, nginx(&name, value)))
         });
         let nginx_keys: Vec<_> = nginx_keys.collect();
         self.without_effect("ingress-nginx", &nginx_keys);
-        let v1: Vec<_> = v1.iter().map(|(name, key, value)| (*key, traefik_v1(name, value.trim()))).collect();
+        let v1 = v1.iter().filter(|(name, _, value)| !lets_everybody_in(name, value));
+        let v1: Vec<_> = v1.map(|(name, key, value)| (*key, traefik_v1(name, value.trim()))).collect();
         self.without_effect("Traefik 1", &v1);
     }
 

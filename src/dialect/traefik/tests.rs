@@ -312,6 +312,25 @@ fn an_unknown_key_of_ours_is_pointed_out_on_both_kinds() {
 }
 
 #[test]
+fn an_allow_list_of_everybody_closes_nothing_and_is_no_fault() {
+    for key in
+        ["nginx.ingress.kubernetes.io/whitelist-source-range", "traefik.ingress.kubernetes.io/whitelist-source-range"]
+    {
+        // As cert-manager writes it on its solvers' Ingresses.
+        for everybody in ["0.0.0.0/0,::/0", " 10.0.0.0/8, 0::0/0 , 0.0.0.0/0"] {
+            let (options, said) = ingress(&meta(&[(key, everybody)]), subject());
+            assert_eq!((options.closed, said), (None, vec![]), "{key}: {everybody}");
+        }
+        for some in ["0.0.0.0/0", "::/0", "0.0.0.0/1,::/0", "0.0.0.0,::/0", "x/0,::/0"] {
+            assert!(ingress(&meta(&[(key, some)]), subject()).0.closed.is_some(), "{key}: {some}");
+        }
+    }
+    let (options, _) =
+        ingress(&meta(&[("nginx.ingress.kubernetes.io/denylist-source-range", "0.0.0.0/0,::/0")]), subject());
+    assert!(options.closed.is_some());
+}
+
+#[test]
 fn what_is_of_ingress_nginx_is_pointed_out_once_and_closes_where_it_protects() {
     let nginx = |annotations: &[(&str, &str)]| {
         let keys: Vec<_> =

@@ -146,6 +146,14 @@ impl Cluster {
         let _ = self.kubectl.attempt(&["delete", "--ignore-not-found", "--wait=false", "-f", "-"], manifests);
     }
 
+    /// `kubectl` with this on its standard input.
+    ///
+    /// # Errors
+    /// What it says on standard error.
+    pub(crate) fn try_kubectl_with(&self, args: &[&str], stdin: &str) -> Result<String, String> {
+        self.kubectl.attempt(args, stdin)
+    }
+
     /// Plays the load balancer: gives a Service its external addresses.
     #[track_caller]
     pub(crate) fn load_balancer(&self, namespace: &str, service: &str, addresses: &[IpAddr]) {

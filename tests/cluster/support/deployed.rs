@@ -54,12 +54,11 @@ impl Gate {
         Some(get(&target, None).ok()?.status)
     }
 
-    /// The diagnostics of a code: their messages.
+    /// The messages of the diagnostics of a code.
     #[track_caller]
-    pub(crate) fn diagnostics(&self, code: &str) -> Vec<String> {
-        let all: Vec<Value> = serde_json::from_str(&self.admin("/api/diagnostics")).unwrap();
+    pub(crate) fn said(&self, code: &str) -> Vec<String> {
         let message = |diagnostic: &Value| diagnostic["message"].as_str().unwrap_or_default().to_owned();
-        all.iter().filter(|diagnostic| diagnostic["code"] == code).map(message).collect()
+        self.diagnostics().iter().filter(|diagnostic| diagnostic["code"] == code).map(message).collect()
     }
 
     /// The pod's network namespace, as nsenter takes it.
@@ -76,6 +75,12 @@ impl Gate {
         let output = inside.arg(format!("http://{ADMIN}{path}")).output().unwrap();
         assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Everything that it says is wrong.
+    #[track_caller]
+    pub(crate) fn diagnostics(&self) -> Vec<Value> {
+        serde_json::from_str(&self.admin("/api/diagnostics")).unwrap()
     }
 }
 
