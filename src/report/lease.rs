@@ -3,7 +3,8 @@
 //! [`decide`] is the rule, without I/O; [`Election`] reads and writes the Lease and tells the writers through a watch
 //! whether they may write. Whether a Lease has run out is judged by our own clock, from when its record last
 //! *changed* for us, so that clocks need not agree. The holder stops writing when it could not renew for
-//! [`Timing::deadline`], which is before anybody else may take over.
+//! [`Timing::deadline`], which is before anybody else may take over. Other than client-go, which adds the time between
+//! two looks, a replica takes over no later than [`Timing::duration`] after the last renewal.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use k8s_openapi::{
 use kube::api::{Api, ObjectMeta};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
@@ -43,11 +44,28 @@ impl Default for Timing {
     }
 }
 
-/// A record of the Lease, and since when we have seen it unchanged.
+/// A record of the Lease, and since when it counts as unchanged.
 #[derive(Clone, Debug)]
 struct Seen {
     spec: LeaseSpec,
     since: Instant,
+}
+
+impl Seen {
+    /// When the Lease runs out if it stays unchanged.
+    fn end(&self, timing: &Timing) -> Instant {
+        // Ours under a number of seconds that makes no sense, rather than none.
+        let seconds = self.spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
+        self.since + seconds.map_or(timing.duration, Duration::from_secs)
+    }
+}
+
+/// Since when a record counts as unchanged that is another one `now` than at the look before: since that look, for it
+/// may have changed right after it. At most half of what lies between the holder's deadline and the end of the Lease is
+/// gained so: the holder has stopped long before.
+fn since(before: Option<Instant>, now: Instant, timing: &Timing) -> Instant {
+    let gained = timing.duration.saturating_sub(timing.deadline) / 2;
+    before.map_or(now, |look| look.max(now.checked_sub(gained).unwrap_or(now)))
 }
 
 /// What to do about the Lease.
@@ -63,16 +81,9 @@ enum Action {
 
 /// What to do about what was seen of the Lease.
 fn decide(seen: Option<&Seen>, me: &str, now: Instant, timing: &Timing) -> Action {
-    let Some(Seen { spec, since }) = seen else { return Action::Create };
-    let holder = spec.holder_identity.as_deref().unwrap_or_default();
-    // Ours under a number of seconds that makes no sense, rather than none.
-    let duration = spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).filter(|seconds| *seconds > 0);
-    let duration = duration.map_or(timing.duration, Duration::from_secs);
-    if holder.is_empty() || holder == me || now.saturating_duration_since(*since) >= duration {
-        Action::Take
-    } else {
-        Action::Wait
-    }
+    let Some(seen) = seen else { return Action::Create };
+    let holder = seen.spec.holder_identity.as_deref().unwrap_or_default();
+    if holder.is_empty() || holder == me || now >= seen.end(timing) { Action::Take } else { Action::Wait }
 }
 
 /// The record of a Lease that we hold: `before`, renewed or taken over.
@@ -110,6 +121,8 @@ pub(super) struct Election {
     leads: watch::Sender<bool>,
     metrics: Arc<Metrics>,
     seen: Option<Seen>,
+    /// When the Lease was last looked at: from before the request.
+    looked: Option<Instant>,
     said: Said,
 }
 
@@ -123,7 +136,7 @@ impl Election {
         metrics: Arc<Metrics>,
     ) -> Self {
         let api = Api::namespaced(client, &key.namespace);
-        Self { api, key, me, timing, leads, metrics, seen: None, said: Said::default() }
+        Self { api, key, me, timing, leads, metrics, seen: None, looked: None, said: Said::default() }
     }
 
     /// Takes part until `stop` comes, then gives the Lease back.
@@ -155,14 +168,18 @@ impl Election {
                 Ok(None) => _ = self.said.over("acquire"),
                 Err(trouble) => self.say(&trouble),
             }
-            sleep(between(self.timing.retry, self.timing.retry.mul_f64(2.2))).await;
+            let now = Instant::now();
+            let next = now + between(self.timing.retry, self.timing.retry.mul_f64(1.2));
+            let end = self.seen.as_ref().map(|seen| seen.end(&self.timing)).filter(|end| *end > now);
+            sleep_until(end.map_or(next, |end| end.min(next))).await;
         }
     }
 
     /// Looks at the Lease, and takes it if it is to be had.
     async fn acquire(&mut self) -> Result<Option<Lease>, Trouble> {
+        let started = Instant::now();
         let lease = ask(self.api.get_opt(&self.key.name)).await?;
-        self.observe(lease.as_ref());
+        self.observe(lease.as_ref(), started);
         let wall = Timestamp::now();
         let taken = match decide(self.seen.as_ref(), &self.me, Instant::now(), &self.timing) {
             Action::Wait => return Ok(None),
@@ -206,7 +223,7 @@ impl Election {
                 Ok(Err(trouble)) if trouble.kind == Kind::Conflict => {
                     // A renewal whose answer was lost, somebody's hand, or another holder.
                     let Ok(Ok(now)) = timeout_at(deadline, ask(self.api.get(&self.key.name))).await else { continue };
-                    self.observe(Some(&now));
+                    self.observe(Some(&now), started);
                     if holder(&now) != Some(&*self.me) {
                         return "somebody else holds the Lease".to_owned();
                     }
@@ -238,11 +255,13 @@ impl Election {
         ask(self.api.replace(&self.key.name, &written(), lease)).await
     }
 
-    /// Notes since when the record is what it is.
-    fn observe(&mut self, lease: Option<&Lease>) {
+    /// Notes since when the record is what it is; the look at it was begun at `started`.
+    fn observe(&mut self, lease: Option<&Lease>, started: Instant) {
+        let before = self.looked.replace(started);
         let spec = lease.map(|lease| lease.spec.clone().unwrap_or_default());
         if spec.as_ref() != self.seen.as_ref().map(|seen| &seen.spec) {
-            self.seen = spec.map(|spec| Seen { spec, since: Instant::now() });
+            let since = since(before, Instant::now(), &self.timing);
+            self.seen = spec.map(|spec| Seen { spec, since });
             if let Some(other) = lease.and_then(holder).filter(|other| !other.is_empty() && *other != self.me)
                 && self.said.news("holder", other)
             {

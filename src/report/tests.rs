@@ -109,7 +109,9 @@ async fn only_the_leader_writes_and_another_takes_over() {
     let renewed = api.asked(&Method::PUT, LEASE).last().unwrap().at;
     tell("four");
     second.leads().await;
-    assert!(Instant::now() - renewed >= Duration::from_secs(15), "the holder's word is kept");
+    let waited = Instant::now() - renewed;
+    let (stopped, end) = (Timing::default().deadline, Timing::default().duration);
+    assert!(waited > stopped && waited <= end, "after {waited:?}, long after the holder has stopped by itself");
     until(|| api.status(&key("four")) == mine()).await;
     assert_eq!(writes(other), 1, "what stands as it should is looked at, not written");
     let lease = &api.found(LEASE)[0]["spec"];

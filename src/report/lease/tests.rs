@@ -40,6 +40,16 @@ fn a_lease_is_taken_when_it_is_nobodys_or_has_run_out() {
 }
 
 #[test]
+fn the_time_between_two_looks_counts_as_waited() {
+    let start = Instant::now();
+    let after = |millis: u64| start + Duration::from_millis(millis);
+    assert_eq!(since(None, after(2_000), &TIMING), after(2_000), "the first look");
+    assert_eq!(since(Some(start), after(2_000), &TIMING), start);
+    // A look that is long past, because the API server was away, says nothing: the holder has only just renewed.
+    assert_eq!(since(Some(start), after(60_000), &TIMING), after(57_500));
+}
+
+#[test]
 fn records_are_those_of_client_go() {
     let (first, later) = (Timestamp::from_second(1_000).unwrap(), Timestamp::from_second(2_000).unwrap());
     let made = held(None, "me", first, &TIMING);
@@ -59,4 +69,6 @@ fn records_are_those_of_client_go() {
 fn the_holder_stops_before_others_start() {
     let timing = Timing::default();
     assert!(timing.retry < timing.deadline && timing.deadline < timing.duration);
+    let (first, now) = (Instant::now(), Instant::now() + timing.duration);
+    assert!(since(Some(first), now, &timing) + timing.duration > now + timing.deadline);
 }

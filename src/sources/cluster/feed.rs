@@ -126,7 +126,9 @@ impl Fault {
     /// connection costs the server nothing; what only an administrator can change is asked for less often.
     fn longest_pause(&self) -> Duration {
         match self {
-            Self::Behind | Self::Unreachable(_) => Duration::from_secs(1),
+            // The server is there, and what it can't tell as changes it can list: a fresh start of the pauses.
+            Self::Behind => Duration::from_millis(500),
+            Self::Unreachable(_) => Duration::from_secs(1),
             Self::Forbidden | Self::Unknown | Self::Refused(_) => Duration::from_secs(5),
         }
     }

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::{
-    control_plane::ControlPlane,
+    control_plane::{ControlPlane, OtherServer},
     kubectl::Kubectl,
     kubelet::Kubelet,
     network,
@@ -182,6 +182,12 @@ impl Cluster {
     /// Starts it again with the state it had; returns when it is ready.
     pub(crate) fn start_apiserver(&self) {
         self.control_plane.start_apiserver();
+    }
+
+    /// A second API server over the same etcd, of which nobody in the cluster knows: for changes that are made while
+    /// the first one is away.
+    pub(crate) fn other_apiserver(&self) -> OtherServer {
+        self.control_plane.other_apiserver()
     }
 
     /// Compacts etcd: a watch from an older revision than now gets 410.

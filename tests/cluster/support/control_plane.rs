@@ -17,6 +17,8 @@ use super::{
 
 /// The API server's port, on the node's address.
 pub(crate) const PORT: u16 = 6443;
+/// That of the other one, which only the tests know.
+const OTHER_PORT: u16 = 7443;
 const ETCD: &str = "http://127.0.0.1:2379";
 const ADMIN_TOKEN: &str = "the-administrator-of-the-tests";
 
@@ -65,8 +67,8 @@ impl ControlPlane {
         fs::write(state.join("kubeconfig"), kubeconfig(state)).unwrap();
 
         let etcd = run("etcd", &["etcd".to_owned(), format!("--data-dir={}", state.join("etcd").display())]);
-        let apiserver = run("apiserver", &apiserver_args(state, logs));
-        until_ready(&apiserver);
+        let apiserver = run("apiserver", &apiserver_args(state, &logs.join("audit.log"), PORT));
+        until_ready(&apiserver, PORT);
         let controllers = run("controller-manager", &controller_args(state));
         Self {
             kubetest: kubetest.to_owned(),
@@ -105,9 +107,19 @@ impl ControlPlane {
         let mut apiserver = self.apiserver.lock().unwrap();
         assert!(apiserver.exit().is_some(), "the API server still runs");
         let mut command = Command::new(&self.kubetest);
-        command.args(apiserver_args(&self.state, &self.logs));
+        command.args(apiserver_args(&self.state, &self.audit_log(), PORT));
         *apiserver = Process::spawn(&mut command, &self.logs.join("apiserver.log")).unwrap();
-        until_ready(&apiserver);
+        until_ready(&apiserver, PORT);
+    }
+
+    /// Starts a second API server over the same etcd, of which nobody in the cluster knows, and waits until it is ready.
+    pub(crate) fn other_apiserver(&self) -> OtherServer {
+        let mut command = Command::new(&self.kubetest);
+        command.args(apiserver_args(&self.state, &self.logs.join("other-audit.log"), OTHER_PORT));
+        command.arg("--endpoint-reconciler-type=none");
+        let process = Process::spawn(&mut command, &self.logs.join("other-apiserver.log")).unwrap();
+        until_ready(&process, OTHER_PORT);
+        OtherServer { url: format!("https://{NODE}:{OTHER_PORT}"), _process: process }
     }
 
     /// Compacts etcd at its current revision: a watch from an older one gets 410.
@@ -117,12 +129,19 @@ impl ControlPlane {
     }
 }
 
-fn until_ready(apiserver: &Process) {
+/// A second API server; ended on drop.
+pub(crate) struct OtherServer {
+    /// What kubectl takes as `--server`.
+    pub(crate) url: String,
+    _process: Process,
+}
+
+fn until_ready(apiserver: &Process, port: u16) {
     until("the API server is ready", LIMIT, || {
         if let Some(exit) = apiserver.exit() {
             panic!("kube-apiserver ended: {:?}\n{}", exit.status, apiserver.log());
         }
-        let mut client: Client = http::connect((NODE, PORT).into(), Some("kubernetes")).ok()?;
+        let mut client: Client = http::connect((NODE, port).into(), Some("kubernetes")).ok()?;
         let authorization = format!("Bearer {ADMIN_TOKEN}");
         client.send(super::client::request("GET", "/readyz", "kubernetes", &[("Authorization", &authorization)], b""));
         let answer = client.try_answer(true).ok()??;
@@ -130,14 +149,14 @@ fn until_ready(apiserver: &Process) {
     });
 }
 
-fn apiserver_args(state: &Path, logs: &Path) -> Vec<String> {
+fn apiserver_args(state: &Path, audit_log: &Path, port: u16) -> Vec<String> {
     let state = state.display();
     vec![
         "apiserver".to_owned(),
         format!("--etcd-servers={ETCD}"),
         format!("--bind-address={NODE}"),
         format!("--advertise-address={NODE}"),
-        format!("--secure-port={PORT}"),
+        format!("--secure-port={port}"),
         format!("--tls-cert-file={state}/apiserver.crt"),
         format!("--tls-private-key-file={state}/apiserver.key"),
         format!("--client-ca-file={state}/ca.crt"),
@@ -148,7 +167,7 @@ fn apiserver_args(state: &Path, logs: &Path) -> Vec<String> {
         "--authorization-mode=RBAC".to_owned(),
         "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
         format!("--audit-policy-file={state}/audit-policy.yaml"),
-        format!("--audit-log-path={}/audit.log", logs.display()),
+        format!("--audit-log-path={}", audit_log.display()),
         "--profiling=false".to_owned(),
     ]
 }

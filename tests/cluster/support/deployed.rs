@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     Cluster,
+    http::{Target, get},
     kubelet::Record,
     network::PodNetwork,
     until::{LIMIT, until, within},
@@ -45,6 +46,19 @@ impl Gate {
             Some(SocketAddr::from((record.address, u16::try_from(port.container_port).ok()?)))
         };
         Some(Self { http: at("web")?, https: at("websecure")?, health: at("health")?, record })
+    }
+
+    /// The status that a path of the health server is answered with, if it is.
+    pub(crate) fn health(&self, path: &str) -> Option<u16> {
+        let target = Target { path: path.to_owned(), ..Target::new(self.health, "health") };
+        Some(get(&target, None).ok()?.status)
+    }
+
+    /// The messages of the diagnostics of a code.
+    #[track_caller]
+    pub(crate) fn said(&self, code: &str) -> Vec<String> {
+        let message = |diagnostic: &Value| diagnostic["message"].as_str().unwrap_or_default().to_owned();
+        self.diagnostics().iter().filter(|diagnostic| diagnostic["code"] == code).map(message).collect()
     }
 
     /// The pod's network namespace, as nsenter takes it.
@@ -164,6 +178,13 @@ impl Deployed {
     #[track_caller]
     pub(crate) fn gate(&self) -> Gate {
         until("a pod of Headgate is ready", LIMIT, || self.gates().into_iter().next())
+    }
+
+    /// How often containers of its pods were started again.
+    pub(crate) fn restarts(&self) -> i32 {
+        let pods: Vec<Pod> = self.cluster.list(&self.namespace, "");
+        let statuses = pods.into_iter().filter_map(|pod| pod.status?.container_statuses).flatten();
+        statuses.map(|status| status.restart_count).sum()
     }
 }
 

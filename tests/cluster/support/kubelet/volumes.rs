@@ -1,4 +1,5 @@
 //! A pod's volumes as folders: emptyDir, and ConfigMaps, Secrets, fields and tokens as they are when the pod starts.
+//! They outlive its containers, as a real kubelet's do, so that a container starts again while the API server is away.
 //! Unlike a real kubelet's they don't follow later changes.
 
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, path::PathBuf};
@@ -29,9 +30,12 @@ pub(super) async fn make(
 ) -> Result<BTreeMap<String, PathBuf>, String> {
     let mut made = BTreeMap::new();
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-        let files = files(host, record, pod, volume).await.map_err(|why| format!("volume {}: {why}", volume.name))?;
         let folder = dir.join(&volume.name);
-        write(&folder, &files).map_err(|error| format!("volume {}: {error}", volume.name))?;
+        if !folder.exists() {
+            let files =
+                files(host, record, pod, volume).await.map_err(|why| format!("volume {}: {why}", volume.name))?;
+            write(&folder, &files).map_err(|error| format!("volume {}: {error}", volume.name))?;
+        }
         made.insert(volume.name.clone(), folder);
     }
     Ok(made)
