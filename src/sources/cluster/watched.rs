@@ -97,11 +97,9 @@ impl Feed {
             Fault::Forbidden | Fault::Unknown if self.role == Role::Definition => return None,
             // Said once for all feeds.
             Fault::Behind | Fault::Unreachable(_) => return None,
-            Fault::Forbidden => (
-                "Forbidden",
-                format!("we may not list and watch {which}"),
-                "grant it (deploy/base/rbac.yaml); it is tried again by itself",
-            ),
+            Fault::Forbidden => {
+                ("Forbidden", format!("we may not list and watch {which}"), "grant it; it is tried again by itself")
+            }
             Fault::Unknown => (
                 "NotInstalled",
                 format!("the API server knows no {resource}"),
@@ -112,6 +110,11 @@ impl Feed {
                 ("Refused", format!("{which} can't be watched: {why}"), "it is tried again by itself")
             }
         };
+        if matches!((&self.role, code), (Role::Optional(Kind::Secret), "Forbidden")) && !self.listed {
+            // A right to Secrets by their names is right: whichever of them it lacks is said by itself.
+            let message = format!("{message} by type: each that is named is asked for by its name");
+            return Some(Diagnostic::warning(subject, "", code, message).help(help));
+        }
         let message = match self.role {
             _ if self.listed => format!("{message}; what was read before stays in use"),
             Role::Needed(_) | Role::Keys => format!("{message}: not ready until then"),

@@ -27,9 +27,10 @@ mod wait;
 #[path = "../../e2e/support/wire.rs"]
 mod wire;
 
+pub(crate) use client::request;
 pub(crate) use cluster::Cluster;
 pub(crate) use deployed::{Deployed, Gate};
 pub(crate) use http::{Target, get};
 pub(crate) use load::Load;
 pub(crate) use namespace::Namespace;
-pub(crate) use until::{LIMIT, until};
+pub(crate) use until::{LIMIT, until, until_equal};
