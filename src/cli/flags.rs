@@ -340,7 +340,7 @@ impl RunArgs {
     /// The flags as settings.
     pub(super) fn settings(&self) -> anyhow::Result<Settings> {
         let entrypoints = self.claims.entrypoints(self.http, self.https)?;
-        let files = self.from_files();
+        let files = self.reads_files();
         let mut claims = self.claims.claims(files, &entrypoints);
         claims.legacy_cookies = self.accept_legacy_cookies;
         let trusted = CidrSet::parse(self.trusted_ips.iter().map(String::as_str));
@@ -363,7 +363,7 @@ impl RunArgs {
     }
 
     /// Whether objects come from files, not from a cluster.
-    pub(super) fn from_files(&self) -> bool {
+    pub(super) fn reads_files(&self) -> bool {
         !self.manifests.is_empty()
     }
 

@@ -77,7 +77,7 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     let settings = Arc::new(args.settings()?);
     raise_file_limit();
     let first_keys = keys::load(args.cookie_keys_file.as_deref())?;
-    if args.cookie_keys_file.is_none() && (args.from_files() || args.cluster.cookie_keys_secret.is_none()) {
+    if args.cookie_keys_file.is_none() && (args.reads_files() || args.cluster.cookie_keys_secret.is_none()) {
         tracing::warn!(
             "sticky cookies are signed with a random key: sessions end with this process; set --cookie-keys-file, or \
              --cookie-keys-secret in a cluster"
@@ -196,7 +196,7 @@ async fn source(
     updates: sources::Updates,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Control, Source, Option<Report>)> {
-    if args.from_files() {
+    if args.reads_files() {
         return Ok((control, Source::Files(files::start(args.manifests.clone(), updates)?), None));
     }
     let Cluster { connection, watched, report } = cluster::connect(&args.cluster, &settings.hostname).await?;

@@ -197,6 +197,8 @@ async fn serve_connection(
         let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         let mut connection = pin!(server.serve_connection(io, service));
         tokio::select! {
+            // A request that is there is begun before idle connections are closed.
+            biased;
             ended = connection.as_mut() => return Ok(ended?),
             () = closing(&mut phases) => connection.as_mut().graceful_shutdown(),
         }
@@ -205,6 +207,8 @@ async fn serve_connection(
         let server = hyper::server::conn::http1::Builder::new();
         let mut connection = pin!(server.serve_connection(io, service).with_upgrades());
         tokio::select! {
+            // A request that is there is begun before idle connections are closed.
+            biased;
             ended = connection.as_mut() => return Ok(ended?),
             () = closing(&mut phases) => connection.as_mut().graceful_shutdown(),
         }

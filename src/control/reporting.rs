@@ -55,6 +55,7 @@ impl Reporting {
 
     fn ingress(&self, key: Key, store: &Store, compiler: &Compiler) {
         let standing = store.ingress(&key).map(|ingress| Standing {
+            uid: ingress.meta.uid.clone(),
             ours: compiler.is_ours(ingress, store),
             status: ingress.status.load_balancer.ingress.clone(),
         });

@@ -13,7 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::MicroTime,
     jiff::Timestamp,
 };
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
@@ -23,6 +23,7 @@ use super::{
     mailbox::Mailbox,
     pace::{Bucket, backoff, between},
     trouble::{Kind, Said, Trouble, ask},
+    written,
 };
 use crate::{
     diagnostic::{Diagnostic, Severity},
@@ -117,7 +118,13 @@ impl Events {
         if let Some(Series { name, count }) = before {
             let count = count.saturating_add(1);
             let series = json!({"series": {"count": count, "lastObservedTime": MicroTime(now)}});
-            match ask(api.patch(&name, &PatchParams::default(), &Patch::Merge(series))).await {
+            match ask(api.patch(
+                &name,
+                &PatchParams { field_manager: written().field_manager, ..PatchParams::default() },
+                &Patch::Merge(series),
+            ))
+            .await
+            {
                 Ok(_) => return Ok(Series { name, count }),
                 // Events don't live for long, and a repeat is worth no permission of its own.
                 Err(trouble) if matches!(trouble.kind, Kind::Gone | Kind::Forbidden | Kind::Refused) => {}
@@ -126,7 +133,7 @@ impl Events {
         }
         let event = event(told, namespace, &self.instance, now);
         let name = event.metadata.name.clone().unwrap_or_default();
-        ask(api.create(&PostParams::default(), &event)).await?;
+        ask(api.create(&written(), &event)).await?;
         Ok(Series { name, count: 1 })
     }
 }

@@ -8,10 +8,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use aws_lc_rs::rand;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{
-    api::{ObjectMeta, PostParams},
-    core::Request,
-};
+use kube::{api::ObjectMeta, core::Request};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -20,6 +17,7 @@ use super::{
     pace::{backoff, between},
     refusals,
     trouble::{Kind, Said, Trouble, ask},
+    written,
 };
 use crate::objects::Key;
 
@@ -94,7 +92,7 @@ impl Maker {
         let body = serde_json::to_vec(&secret(&self.secret, text)).map_err(|_| refused("it can't be encoded"))?;
         let url = format!("/api/v1/namespaces/{}/secrets", self.secret.namespace);
         let request = ask(async {
-            let request = Request::new(url).create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
+            let request = Request::new(url).create(&written(), body).map_err(kube::Error::BuildRequest)?;
             // As text: kube logs an answer that it can't parse, and the answer holds the keys.
             self.client.request_text(request).await
         });

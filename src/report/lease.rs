@@ -12,7 +12,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::MicroTime,
     jiff::Timestamp,
 };
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, ObjectMeta};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout_at},
@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     pace::between,
     trouble::{Kind, Said, Trouble, ask},
+    written,
 };
 use crate::{metrics::Metrics, objects::Key};
 
@@ -168,7 +169,7 @@ impl Election {
             Action::Create => {
                 let metadata = ObjectMeta { name: Some(self.key.name.to_string()), ..ObjectMeta::default() };
                 let lease = Lease { metadata, spec: Some(held(None, &self.me, wall, &self.timing)) };
-                ask(self.api.create(&PostParams::default(), &lease)).await
+                ask(self.api.create(&written(), &lease)).await
             }
             Action::Take => {
                 let mut lease = lease.unwrap_or_default();
@@ -234,7 +235,7 @@ impl Election {
     }
 
     async fn replace(&self, lease: &Lease) -> Result<Lease, Trouble> {
-        ask(self.api.replace(&self.key.name, &PostParams::default(), lease)).await
+        ask(self.api.replace(&self.key.name, &written(), lease)).await
     }
 
     /// Notes since when the record is what it is.

@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn standing(ours: bool) -> Option<Standing> {
-        Some(Standing { ours, status: Vec::new() })
+        Some(Standing { uid: None, ours, status: Vec::new() })
     }
 
     #[test]

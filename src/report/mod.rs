@@ -31,6 +31,7 @@ use std::{
     time::Duration,
 };
 
+use kube::api::PostParams;
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -83,6 +84,8 @@ pub struct Options {
 /// How an Ingress stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
+    /// `metadata.uid`: another one under the same name is another Ingress.
+    pub uid: Option<Arc<str>>,
     /// Whether it is ours.
     pub ours: bool,
     /// Its `status.loadBalancer.ingress`.
@@ -220,6 +223,11 @@ impl Report {
             end.abort();
         }
     }
+}
+
+/// How what is not applied is written: under the same name in `managedFields`.
+fn written() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
 }
 
 /// Works anew each time that this replica leads; the work is dropped where it stands when it leads no more.

@@ -119,20 +119,24 @@ struct Listed {
     status: NodeStatus,
 }
 
-/// What is applied: only the addresses, or none.
+/// What is applied: only the addresses. With none, nothing at all, not even an empty list: then `managedFields` keeps
+/// no trace of us, and a status that another manager wrote is not touched.
 fn document(key: &Key, addresses: &[Address]) -> Value {
     let entry = |address: &Address| {
         let parts = [("ip", &address.ip), ("hostname", &address.hostname)];
         let parts = parts.into_iter().filter_map(|(name, part)| Some((name.to_owned(), json!(part.as_deref()?))));
         Value::Object(parts.collect())
     };
-    let ingress: Vec<Value> = addresses.iter().map(entry).collect();
-    json!({
+    let mut document = json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
         "metadata": {"namespace": &*key.namespace, "name": &*key.name},
-        "status": {"loadBalancer": if ingress.is_empty() { json!({}) } else { json!({"ingress": ingress}) }},
-    })
+    });
+    if let (false, Some(fields)) = (addresses.is_empty(), document.as_object_mut()) {
+        let ingress: Vec<Value> = addresses.iter().map(entry).collect();
+        fields.insert("status".to_owned(), json!({"loadBalancer": {"ingress": ingress}}));
+    }
+    document
 }
 
 /// The work of one time of leading.

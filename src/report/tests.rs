@@ -52,11 +52,11 @@ impl Replica {
     }
 
     fn ours(&self, name: &str, status: &[Address]) {
-        self.report.ingress(key(name), Some(Standing { ours: true, status: status.to_vec() }));
+        self.report.ingress(key(name), Some(Standing { uid: None, ours: true, status: status.to_vec() }));
     }
 
     fn foreign(&self, name: &str, status: &[Address]) {
-        self.report.ingress(key(name), Some(Standing { ours: false, status: status.to_vec() }));
+        self.report.ingress(key(name), Some(Standing { uid: None, ours: false, status: status.to_vec() }));
     }
 
     async fn leads(&self) {
@@ -242,7 +242,7 @@ async fn who_keeps_overwriting_is_not_fought() {
     let a = Replica::start(&api, "a");
     a.leads().await;
     api.ingress(&key("one"), &[]);
-    a.report.ingress(key("one"), Some(Standing { ours: true, status: Vec::new() }));
+    a.report.ingress(key("one"), Some(Standing { uid: None, ours: true, status: Vec::new() }));
     pass(3_600).await;
     let writes = api.asked(&Method::PATCH, "/status");
     let gaps: Vec<u64> = writes.windows(2).map(|pair| (pair[1].at - pair[0].at).as_secs()).collect();

@@ -126,7 +126,21 @@ spec:
     assert_eq!(file(&format!("{account}/token")).split('.').count(), 3);
     assert!(std::fs::write(format!("{root}/new"), "").is_err(), "the root is read-only");
     assert!(std::fs::write(format!("{root}/var/lib/scratch/new"), "").is_ok(), "an emptyDir isn't");
-    assert_eq!(space.kubectl(&["auth", "can-i", "list", "pods", "--as", &space.account("default")]).trim(), "no");
+}
+
+/// Otherwise its silence elsewhere would prove nothing.
+#[test]
+#[ignore = "needs root, Go and minutes: run tests/cluster/run"]
+fn a_load_counts_what_fails() {
+    let space = Namespace::new("harness");
+    space.whoami("whoami", 1, &[]);
+    let (address, pod) = space.ready_endpoints("whoami").remove(0);
+    let load = Load::new(vec![target(&address)]).start();
+    until("it is served", LIMIT, || (load.done() >= 100).then_some(()));
+    space.record(&pod).process().unwrap().signal("KILL");
+    let outcome = load.finish(400, LIMIT);
+    assert!(outcome.answered >= 100, "{outcome}");
+    assert!(outcome.failures.iter().any(|failure| failure.why.contains("refused")), "{outcome}");
 }
 
 #[test]

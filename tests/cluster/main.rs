@@ -9,6 +9,7 @@ mod support;
 mod acme;
 mod classes;
 mod harness;
+mod install;
 mod privileges;
 mod rolling;
 mod scale;

@@ -3,7 +3,7 @@
 //! Takes how the Ingress stands, the address of our Ingresses and the time; gives a [`Step`]. What was written, and
 //! what came of it, is told to it afterwards.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -46,6 +46,8 @@ pub(in crate::report) enum Step {
 /// What we know of one Ingress, as long as we lead.
 #[derive(Debug, Default)]
 pub(in crate::report) struct Known {
+    /// Which Ingress of that name.
+    uid: Option<Arc<str>>,
     /// It was ours, and nothing that we wrote has been taken out since.
     ours: bool,
     /// It was looked at when the address was known.
@@ -63,6 +65,10 @@ pub(in crate::report) struct Known {
 impl Known {
     /// What is to be done now. `wanted` is `None` when there is no address: then what stands is left.
     pub(in crate::report) fn plan(&mut self, standing: &Standing, wanted: Option<&[Address]>, now: Instant) -> Step {
+        if self.uid != standing.uid {
+            // Deleted and made anew: nothing of what we did to the other is done to this one.
+            *self = Self { uid: standing.uid.clone(), ..Self::default() };
+        }
         let step = if standing.ours {
             self.ours = true;
             self.publish(standing, wanted, now)
@@ -122,7 +128,7 @@ impl Known {
 
     /// What we wrote is taken out.
     pub(in crate::report) fn cleared(&mut self) {
-        *self = Self { seen: true, ..Self::default() };
+        *self = Self { seen: true, uid: self.uid.take(), ..Self::default() };
     }
 
     /// A write failed.

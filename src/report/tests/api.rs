@@ -190,7 +190,7 @@ impl World {
         }
         let part = |name: &str| body["metadata"][name].as_str().unwrap();
         let key = Key::new(part("namespace"), part("name"));
-        let standing = Standing { ours: !applied.is_empty(), status: addresses(object) };
+        let standing = Standing { uid: None, ours: !applied.is_empty(), status: addresses(object) };
         for report in &self.watchers {
             report.ingress(key.clone(), Some(standing.clone()));
         }

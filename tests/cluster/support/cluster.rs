@@ -135,16 +135,15 @@ impl Cluster {
         self.kubectl.attempt(args, "")
     }
 
-    /// `kubectl apply` of a text, into a namespace where it names none.
+    /// `kubectl apply` of a text, with options.
     #[track_caller]
-    pub(crate) fn apply(&self, namespace: &str, manifests: &str) -> String {
-        self.kubectl.run(&with_namespace(&["apply", "-f", "-"], namespace), manifests)
+    pub(crate) fn apply(&self, options: &[&str], manifests: &str) -> String {
+        self.kubectl.run(&[&["apply", "-f", "-"], options].concat(), manifests)
     }
 
-    /// The same server-side.
-    #[track_caller]
-    pub(crate) fn apply_server_side(&self, namespace: &str, manifests: &str) -> String {
-        self.kubectl.run(&with_namespace(&["apply", "--server-side", "-f", "-"], namespace), manifests)
+    /// Deletes the objects of a text, and doesn't wait for them to be gone.
+    pub(crate) fn delete(&self, manifests: &str) {
+        let _ = self.kubectl.attempt(&["delete", "--ignore-not-found", "--wait=false", "-f", "-"], manifests);
     }
 
     /// `kubectl` with this on its standard input.
@@ -153,12 +152,6 @@ impl Cluster {
     /// What it says on standard error.
     pub(crate) fn try_kubectl_with(&self, args: &[&str], stdin: &str) -> Result<String, String> {
         self.kubectl.attempt(args, stdin)
-    }
-
-    /// Deletes the objects of a text, and doesn't wait for them to be gone.
-    pub(crate) fn delete(&self, namespace: &str, manifests: &str) {
-        let args = ["delete", "--ignore-not-found", "--wait=false", "-f", "-"];
-        let _ = self.kubectl.attempt(&with_namespace(&args, namespace), manifests);
     }
 
     /// Plays the load balancer: gives a Service its external addresses.
@@ -207,15 +200,6 @@ impl Cluster {
         }
         eprintln!("--- all logs are in {} ---", self.logs.display());
     }
-}
-
-/// `-n NAMESPACE`, where it says something: with it, kubectl takes no object that names another namespace.
-fn with_namespace<'a>(args: &[&'a str], namespace: &'a str) -> Vec<&'a str> {
-    let mut args = args.to_vec();
-    if namespace != "default" {
-        args.extend(["-n", namespace]);
-    }
-    args
 }
 
 async fn client(kubeconfig: &Path) -> Client {

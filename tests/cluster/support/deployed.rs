@@ -1,14 +1,14 @@
 //! Headgate as its users install it: the manifests of deploy/, rendered by real kubectl, applied by real kubectl, with
-//! the flags that a test adds.
+//! the flags that a test adds; the load balancer in front is played.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use super::{
     Cluster,
     kubelet::Record,
     network::PodNetwork,
-    until::{LIMIT, until},
+    until::{LIMIT, until, within},
 };
 
 /// The port of the admin server, on the pod's loopback.
@@ -105,15 +105,27 @@ impl Deployed {
         let workload = format!("{kind}/{}", workload["metadata"]["name"].as_str().unwrap_or_default());
 
         if !crds.is_empty() {
-            cluster.apply_server_side("default", &list(&crds));
+            cluster.apply(&["--server-side"], &list(&crds));
             cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
         }
         let manifests = list(&objects);
         let deployed = Self { cluster, manifests, namespace, workload };
         cluster.kubelet.leisure(&deployed.namespace);
-        cluster.apply("default", &deployed.manifests);
+        cluster.apply(&[], &deployed.manifests);
         deployed.rolled_out();
+        deployed.publish();
         deployed
+    }
+
+    /// Plays the load balancer: gives our Service the addresses of the pods that are ready now.
+    pub(crate) fn publish(&self) {
+        let services: Vec<Service> = self.cluster.list(&self.namespace, "");
+        let balanced =
+            |service: &&Service| service.spec.as_ref().and_then(|s| s.type_.as_deref()) == Some("LoadBalancer");
+        let addresses: Vec<_> = self.gates().iter().map(|gate| gate.http.ip()).collect();
+        for service in services.iter().filter(balanced) {
+            self.cluster.load_balancer(&self.namespace, &service.name_any(), &addresses);
+        }
     }
 
     /// Until every pod is as it is asked to be.
@@ -137,11 +149,6 @@ impl Deployed {
     pub(crate) fn gate(&self) -> Gate {
         until("a pod of Headgate is ready", LIMIT, || self.gates().into_iter().next())
     }
-
-    /// Their addresses: what a load balancer in front would have.
-    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
-        self.gates().iter().map(|gate| gate.http.ip()).collect()
-    }
 }
 
 impl Drop for Deployed {
@@ -150,12 +157,9 @@ impl Drop for Deployed {
             self.cluster.show_logs(&self.namespace);
         }
         self.cluster.kubelet.hurry(&self.namespace);
-        self.cluster.delete("default", &self.manifests);
-        if std::thread::panicking() {
-            return;
-        }
+        self.cluster.delete(&self.manifests);
         // The next installation has the same names.
-        until("the installation is gone", LIMIT, || {
+        within(LIMIT, || {
             let gone = self.cluster.try_kubectl(&["get", "namespace", &self.namespace, "-o", "name"]).is_err();
             gone.then_some(())
         });

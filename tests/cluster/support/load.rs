@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -34,21 +34,37 @@ pub(crate) struct Load {
 /// A request that failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    pub(crate) client: usize,
-    pub(crate) at: Instant,
+    client: usize,
+    /// When it was sent, after the start of the load.
+    sent: Duration,
+    took: Duration,
     /// Whether the connection had served requests before.
-    pub(crate) reused: bool,
+    reused: bool,
     pub(crate) why: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client, sent, took, reused, why } = self;
+        let connection = if *reused { "a used" } else { "a new" };
+        write!(out, "client {client}, after {sent:.1?}, on {connection} connection, for {took:.1?}: {why}")
+    }
 }
 
 /// A client's session that moved from one pod to another.
 #[derive(Clone, Debug)]
 pub(crate) struct Move {
-    pub(crate) client: usize,
+    client: usize,
     /// When the other pod's first answer had come.
     pub(crate) answered: Instant,
     pub(crate) from: String,
-    pub(crate) to: String,
+    to: String,
+}
+
+impl fmt::Display for Move {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "client {} from {} to {}", self.client, self.from, self.to)
+    }
 }
 
 /// What came of a load.
@@ -63,12 +79,20 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Panics if any request failed, and says why the first ones did.
+    /// Panics if any request failed.
     #[track_caller]
     pub(crate) fn assert_no_failure(&self) {
-        let shown: Vec<_> = self.failures.iter().take(10).map(|failure| format!("{failure:?}")).collect();
-        let (failed, all) = (self.failures.len(), self.answered + self.failures.len());
-        assert!(failed == 0, "{failed} of {all} requests failed; the first ones:\n{}", shown.join("\n"));
+        assert!(self.failures.is_empty(), "{self}");
+    }
+}
+
+/// One line, and why the first failures are ones.
+impl fmt::Display for Outcome {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { answered, failures, moves, pods, slowest } = self;
+        let (failed, moved, pods) = (failures.len(), moves.len(), pods.len());
+        write!(out, "{answered} answered by {pods} pods, {failed} failed, {moved} moved, the slowest {slowest:.1?}")?;
+        failures.iter().take(10).try_for_each(|failure| write!(out, "\n  {failure}"))
     }
 }
 
@@ -90,6 +114,7 @@ impl Load {
     pub(crate) fn start(self) -> Running {
         let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let outcome = Arc::<Mutex<Outcome>>::default();
+        let started = Instant::now();
         let clients = (0..self.clients).map(|number| {
             let mut one = One {
                 number,
@@ -99,6 +124,7 @@ impl Load {
                 jar: None,
                 pod: None,
                 connection: None,
+                started,
                 stop: Arc::clone(&stop),
                 done: Arc::clone(&done),
                 outcome: Arc::clone(&outcome),
@@ -152,6 +178,8 @@ struct One {
     pod: Option<String>,
     /// And the requests it has served.
     connection: Option<(Client, usize)>,
+    /// Of the whole load.
+    started: Instant,
     stop: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
     outcome: Arc<Mutex<Outcome>>,
@@ -164,8 +192,9 @@ impl One {
             let sent = Instant::now();
             let reused = self.connection.is_some();
             let answer = self.exchange().map_err(|error| error.to_string()).and_then(whole);
+            let took = sent.elapsed();
             let mut outcome = self.outcome.lock().unwrap();
-            outcome.slowest = outcome.slowest.max(sent.elapsed());
+            outcome.slowest = outcome.slowest.max(took);
             match answer {
                 Ok(answer) => {
                     outcome.answered += 1;
@@ -180,7 +209,13 @@ impl One {
                 }
                 Err(why) => {
                     self.connection = None;
-                    outcome.failures.push(Failure { client: self.number, at: sent, reused, why });
+                    outcome.failures.push(Failure {
+                        client: self.number,
+                        sent: sent - self.started,
+                        took,
+                        reused,
+                        why,
+                    });
                 }
             }
             drop(outcome);

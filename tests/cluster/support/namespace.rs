@@ -11,7 +11,7 @@ use super::{
     Cluster,
     cert::Cert,
     kubelet::Record,
-    until::{LIMIT, until},
+    until::{LIMIT, until, within},
 };
 
 /// What a test may leave behind, in the order in which it is taken away.
@@ -48,14 +48,13 @@ impl Namespace {
     /// `kubectl apply` in here.
     #[track_caller]
     pub(crate) fn apply(&self, manifests: &str) {
-        self.cluster.apply(&self.name, manifests);
+        self.cluster.apply(&["-n", &self.name], manifests);
     }
 
     /// `kubectl -n` this namespace.
     #[track_caller]
     pub(crate) fn kubectl(&self, args: &[&str]) -> String {
-        let args: Vec<_> = ["-n", &self.name].iter().chain(args).copied().collect();
-        self.cluster.kubectl(&args)
+        self.cluster.kubectl(&[&["-n", &self.name], args].concat())
     }
 
     /// A Deployment of `headgate whoami` on port 8080 and a Service of its name on port 80; returns once all of it is
@@ -130,20 +129,17 @@ impl Drop for Namespace {
             self.cluster.show_logs(&self.name);
         }
         self.cluster.kubelet.hurry(&self.name);
-        let all = ["-n", &self.name, "delete", "--all", "--wait=false", "--ignore-not-found"];
-        let args: Vec<_> = all.iter().chain(&[KINDS]).copied().collect();
-        let _ = self.cluster.try_kubectl(&args);
+        let delete = ["-n", &self.name, "delete", "--wait=false", "--ignore-not-found"];
+        let _ = self.cluster.try_kubectl(&[&delete[..], &["--all", KINDS]].concat());
         if self.stays {
-            let others = ["--field-selector=metadata.name!=kubernetes", "services"];
-            let args = ["-n", &self.name, "delete", "--wait=false"];
-            let _ = self.cluster.try_kubectl(&args.iter().chain(&others).copied().collect::<Vec<_>>());
+            let others = ["services", "--field-selector=metadata.name!=kubernetes"];
+            let _ = self.cluster.try_kubectl(&[&delete[..], &others].concat());
+            // Nobody has it where Traefik's kinds were never installed.
+            let _ = self.cluster.try_kubectl(&[&delete[..], &["--all", "middlewares.traefik.io"]].concat());
         } else {
             let _ = self.cluster.try_kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
         }
-        if std::thread::panicking() {
-            return;
-        }
-        until("its processes have ended", LIMIT, || {
+        within(LIMIT, || {
             let records = self.cluster.kubelet.records(&self.name);
             let ended = |record: &Arc<Record>| record.process().is_none_or(|process| process.exit().is_some());
             records.iter().all(ended).then_some(())

@@ -10,13 +10,18 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// What `probe` finds; asks until it finds something, and panics with `what` after `limit`.
 #[track_caller]
-pub(crate) fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, limit: Duration, probe: impl FnMut() -> Option<T>) -> T {
+    within(limit, probe).unwrap_or_else(|| panic!("still not so after {limit:?}: {what}"))
+}
+
+/// The same without a panic: for those that clean up.
+pub(crate) fn within<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
-        if let Some(found) = probe() {
+        let found = probe();
+        if found.is_some() || start.elapsed() >= limit {
             return found;
         }
-        assert!(start.elapsed() < limit, "still not so after {limit:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }

@@ -5,11 +5,11 @@ fn ip(ip: &str) -> Address {
 }
 
 fn ours(status: &[Address]) -> Standing {
-    Standing { ours: true, status: status.to_vec() }
+    Standing { uid: None, ours: true, status: status.to_vec() }
 }
 
 fn foreign(status: &[Address]) -> Standing {
-    Standing { ours: false, status: status.to_vec() }
+    Standing { uid: None, ours: false, status: status.to_vec() }
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -31,6 +31,15 @@ fn it_is_written_once_and_only_on_difference() {
     // Another address is written at once.
     let other = [ip("192.0.2.3")];
     assert_eq!(known.plan(&ours(&wanted), Some(&other), now), Step::Write(other.to_vec()));
+}
+
+#[test]
+fn one_that_is_made_anew_is_written_at_once() {
+    let (now, mine) = (Instant::now(), [ip("192.0.2.1")]);
+    let mut known = Known::default();
+    known.wrote(mine.to_vec(), now);
+    let anew = Standing { uid: Some("2".into()), ..ours(&[]) };
+    assert_eq!(known.plan(&anew, Some(&mine), now), Step::Write(mine.to_vec()));
 }
 
 #[test]
