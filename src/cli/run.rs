@@ -11,7 +11,7 @@ use tokio::{
     net::TcpListener,
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 
 use super::{
@@ -164,9 +164,13 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
         listeners,
     )?;
     started(&addresses);
-    let ending = runtime.spawn(end_on_signal(signals, drain, Arc::clone(&settings), Arc::clone(&metrics), report));
+    let (stopping, stopped) = oneshot::channel();
+    let reporting = report.map(|report| (report, stopping));
+    let ending = runtime.spawn(end_on_signal(signals, drain, Arc::clone(&settings), Arc::clone(&metrics), reporting));
     running.join();
     ending.abort();
+    // A short drain is over before the Lease is given back. An error says that nobody does that.
+    let _ = runtime.block_on(stopped);
     access_log.flush(Duration::from_secs(2));
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("ended");
@@ -231,22 +235,26 @@ impl Signals {
     }
 }
 
-/// Workers end by themselves once the drain is over; a second signal cuts it short.
+/// Workers end by themselves once the drain is over; a second signal cuts it short. Whoever waits for the end of
+/// reporting is told.
 async fn end_on_signal(
     mut signals: Signals,
     drain: Drain,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
-    report: Option<Report>,
+    reporting: Option<(Report, oneshot::Sender<()>)>,
 ) {
     signals.any().await;
     let limits = &settings.limits;
     tracing::info!(delay = ?limits.drain_delay, timeout = ?limits.drain, "ending: not ready any more");
     metrics.ready.set(0);
     drain.enter(Phase::Announcing);
-    if let Some(report) = report {
+    if let Some((report, stopping)) = reporting {
         // Another replica takes over at once; requests in flight don't wait for it.
-        tokio::spawn(async move { report.stop().await });
+        tokio::spawn(async move {
+            report.stop().await;
+            let _ = stopping.send(());
+        });
     }
     let ordered = async {
         tokio::time::sleep(limits.drain_delay).await;
