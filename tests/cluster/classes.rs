@@ -18,7 +18,7 @@ impl Class {
             "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {{ name: {name} }}\n\
              spec: {{ controller: {controller} }}\n"
         );
-        Cluster::get().apply("default", &class);
+        Cluster::get().apply(&[], &class);
         Self(name)
     }
 }
@@ -203,7 +203,7 @@ fn a_class_that_is_deleted_takes_its_routes_along_and_brings_them_back() {
         assert_eq!(scene.said(name), ["IngressClassNotFound"]);
     }
     let kept = class.lines().filter(|line| !line.contains("resourceVersion:") && !line.contains("uid:"));
-    cluster.apply("default", &kept.collect::<Vec<_>>().join("\n"));
+    cluster.apply(&[], &kept.collect::<Vec<_>>().join("\n"));
     ["field", "annotation"].iter().for_each(|name| scene.until_ours(name));
 }
 

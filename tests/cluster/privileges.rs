@@ -43,8 +43,9 @@ impl Scene {
     fn without(&self, what: &str, missing: &[Value], fails: &Fails) {
         eprintln!("without {what}");
         self.grant_all_but(missing);
-        let ingress = self.wrong_ingress();
         let gate = self.restarted();
+        // Not before: the pod that has ended might have written about it.
+        let ingress = self.wrong_ingress();
         let process = gate.record.process().unwrap().pid();
         match fails {
             Fails::Readiness(resource) => {
@@ -146,6 +147,7 @@ fn without_a_permission_fails_what_the_docs_say_and_nothing_else() {
     scene.grant_all_but(&[]);
     scene.until_ready(&gate);
     scene.until_so(&gate, &WHOLE, &scene.wrong_ingress(), ALL_WRITTEN, &[]);
+    audit::assert_nothing_beyond(&scene);
 }
 
 /// What the role is taken away from goes on with what it has read. A watch that runs is not ended by that: the API
@@ -181,4 +183,5 @@ fn permissions_that_are_taken_away_cost_nothing_that_was_read() {
     scene.grant_all_but(&[]);
     scene.until_so(&gate, &WHOLE, &ingress, ALL_WRITTEN, &[]);
     assert_eq!(gate.record.process().unwrap().pid(), process, "it was started again");
+    audit::assert_nothing_beyond(&scene);
 }

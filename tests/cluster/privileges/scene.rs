@@ -69,21 +69,24 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// All is served, with all permissions.
+    /// deploy/base with these flags. Its keys and its Lease are new.
     pub(super) fn new(flags: &[&str]) -> Self {
         // Pods are ended often here.
         let flags: Vec<&str> = flags.iter().copied().chain(["--drain-delay=0s"]).collect();
         let headgate = Deployed::apply("base", 1, &flags);
-        let space = Namespace::new("privileges");
-        let scene = Self { certificate: routes(&space), space, headgate, roles: Vec::new() };
+        Self::of(headgate, Namespace::new("privileges"))
+    }
+
+    /// This installation; the routes are put up in this namespace.
+    pub(super) fn of(headgate: Deployed, space: Namespace) -> Self {
+        let certificate = routes(&space);
         let roles = ["clusterrole", "role"].map(|kind| {
-            let role = scene.in_headgate(&["get", kind, "headgate", "-o", "json"]);
-            let role: Value = serde_json::from_str(&role).unwrap();
+            let args = ["-n", &headgate.namespace, "get", kind, "headgate", "-o", "json"];
+            let role: Value = serde_json::from_str(&space.cluster.kubectl(&args)).unwrap();
             (kind, role["rules"].as_array().unwrap().clone())
         });
-        let scene = Self { roles: roles.into(), ..scene };
-        scene.space.cluster.load_balancer(&scene.headgate.namespace, "headgate", &[ADDRESS.parse().unwrap()]);
-        scene
+        space.cluster.load_balancer(&headgate.namespace, "headgate", &[ADDRESS.parse().unwrap()]);
+        Self { space, headgate, certificate, roles: roles.into() }
     }
 
     /// kubectl in Headgate's own namespace.
@@ -96,6 +99,11 @@ impl Scene {
     /// Every rule of both roles.
     pub(super) fn rules(&self) -> Vec<Value> {
         self.roles.iter().flat_map(|(_, rules)| rules.clone()).collect()
+    }
+
+    /// The rules of the `role` or the `clusterrole`.
+    pub(super) fn rules_of(&self, kind: &str) -> Vec<Value> {
+        self.roles.iter().filter(|(of, _)| *of == kind).flat_map(|(_, rules)| rules.clone()).collect()
     }
 
     /// Deletes an object in Headgate's namespace.
@@ -270,8 +278,8 @@ pub(super) fn covers(rule: &Value, other: &Value) -> bool {
 pub(super) fn routes(space: &Namespace) -> Vec<u8> {
     space.whoami("app", 1, &[]);
     space.apply(MIDDLEWARES);
-    let certificate = space.tls_secret("plain-tls", "plain.example");
-    space.apply(&ingress("plain", "", "  tls: [{ hosts: [plain.example], secretName: plain-tls }]\n"));
+    let certificate = space.tls_secret("shop-tls", "plain.example");
+    space.apply(&ingress("plain", "", "  tls: [{ hosts: [plain.example], secretName: shop-tls }]\n"));
     for name in ["auth", "header", "sticky"] {
         space.apply(&ingress(name, &format!("{}-{name}@kubernetescrd", space.name), ""));
     }
