@@ -49,8 +49,9 @@ impl Scene {
         let process = gate.record.process().unwrap().pid();
         match fails {
             Fails::Readiness(resource) => {
-                until("it says what it waits for", LIMIT, || (gate.forbidden() == [*resource]).then_some(()));
-                assert_eq!(gate.readiness(), 503, "{what}");
+                until("it says what it waits for", LIMIT, || (gate.waits_for() == [*resource]).then_some(()));
+                let kind = resource.split(' ').next().unwrap_or_default();
+                assert_eq!((gate.resources_forbidden(), gate.readiness()), (vec![kind.to_owned()], 503), "{what}");
                 let log = gate.record.process().unwrap().log();
                 let line = format!("we may not list and watch {resource}");
                 assert_eq!(log.matches(&line).count(), 1, "{what}:\n{log}");

@@ -242,9 +242,20 @@ impl Gate {
     /// What it says that it may not list and watch, in order; each once.
     #[track_caller]
     pub(super) fn forbidden(&self) -> Vec<String> {
+        self.forbidden_with("")
+    }
+
+    /// Those of them that keep it from being ready.
+    #[track_caller]
+    pub(super) fn waits_for(&self) -> Vec<String> {
+        self.forbidden_with("not ready until then")
+    }
+
+    fn forbidden_with(&self, words: &str) -> Vec<String> {
         let of = |said: &Value| {
-            let said = said["message"].as_str()?.strip_prefix("we may not list and watch ")?;
-            Some(said.split([';', ':']).next()?.trim_end_matches(" by type").to_owned())
+            let message = said["message"].as_str().filter(|message| message.contains(words))?;
+            let which = message.strip_prefix("we may not list and watch ")?;
+            Some(which.split([';', ':']).next()?.trim_end_matches(" by type").to_owned())
         };
         let mut all: Vec<_> = self.diagnostics().iter().filter_map(of).collect();
         all.sort();
@@ -254,7 +265,7 @@ impl Gate {
 
     /// The same, without names of objects.
     #[track_caller]
-    fn resources_forbidden(&self) -> Vec<String> {
+    pub(super) fn resources_forbidden(&self) -> Vec<String> {
         let all = self.forbidden();
         let mut resources: Vec<_> = all.iter().filter_map(|which| which.split(' ').next()).map(str::to_owned).collect();
         resources.dedup();
