@@ -53,6 +53,8 @@ fn a_deleted_pod_serves_for_its_grace_and_is_gone_when_it_ends() {
     let moments = record.moments();
     assert!(moments.terminating.unwrap() < moments.ended.unwrap());
     assert!(record.process().unwrap().exit().unwrap().status.success(), "it ended by itself");
+    let log = record.process().unwrap().log();
+    assert_eq!(log.matches("listens on").count(), 1, "{log}");
     space.rolled_out("whoami");
     space.until_endpoints("whoami", 2);
 }

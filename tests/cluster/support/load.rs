@@ -15,6 +15,7 @@ use super::{
     client::{Answer, Client},
     http::Target,
     until::until,
+    wait::pause,
 };
 
 /// What to send, and how.
@@ -223,7 +224,7 @@ impl One {
             due += pace;
             // A load that is late doesn't catch up in one burst.
             due = due.max(Instant::now().checked_sub(Duration::from_millis(100)).unwrap_or(due));
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            pause(due.saturating_duration_since(Instant::now()));
         }
     }
 

@@ -112,21 +112,22 @@ async fn run(
         };
         record.runs(Arc::clone(&process));
         started(record, state);
-        let end = {
-            let probes = probe::follow(container, record, state, &process);
-            tokio::select! {
+        let lived = async {
+            // An end that was asked for is no crash.
+            let end = tokio::select! {
                 biased;
+                end = terminating(pod) => end,
                 exit = process.ended() => {
                     record.note(|moments| moments.ended = Some(exit.at));
-                    None
+                    return None;
                 }
-                end = async {
-                    let end = terminating(pod).await;
-                    record.note(|moments| moments.terminating = Some(std::time::Instant::now()));
-                    stop(host, record, container, pod, &process, end).await
-                } => Some(end),
-                () = probes => unreachable!("probes go on for ever"),
-            }
+            };
+            record.note(|moments| moments.terminating = Some(std::time::Instant::now()));
+            Some(stop(host, record, container, pod, &process, end).await)
+        };
+        let end = tokio::select! {
+            end = lived => end,
+            () = probe::follow(container, record, state, &process) => unreachable!("probes go on for ever"),
         };
         if let Some(end) = end {
             record.note(|moments| moments.ended = process.exit().map(|exit| exit.at));
