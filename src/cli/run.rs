@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::{
     admin,
+    balance::Keys,
     control::{Control, Published, keys},
     drain::{Drain, Phase},
     metrics::Metrics,
@@ -120,14 +122,7 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     let (updates, received) = mpsc::channel(64);
     let control = Control::new(settings.claims.clone(), first_keys.clone(), published.clone(), Arc::clone(&metrics));
     let (control, _source, report) = runtime.block_on(source(args, &settings, control, updates, &metrics))?;
-    let (keys_changed, keys) = watch::channel(first_keys.clone());
-    if let Some(file) = args.cookie_keys_file.clone() {
-        runtime.spawn(keys::follow(file, keys_changed));
-    } else {
-        // Kept, so that control doesn't take the end of the channel for an end of all keys.
-        runtime.spawn(async move { keys_changed.closed().await });
-    }
-    runtime.spawn(control.run(received, keys));
+    runtime.spawn(control.run(received, follow_keys(&runtime, args.cookie_keys_file.clone(), first_keys)));
     let shown = Arc::new(admin::State {
         table: Arc::clone(&published.table),
         diagnostics: Arc::clone(&published.diagnostics),
@@ -175,6 +170,18 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("ended");
     Ok(())
+}
+
+/// The keys of cookies, as their file has them from now on.
+fn follow_keys(runtime: &Runtime, file: Option<PathBuf>, first: Keys) -> watch::Receiver<Keys> {
+    let (changed, keys) = watch::channel(first);
+    if let Some(file) = file {
+        runtime.spawn(keys::follow(file, changed));
+    } else {
+        // Kept, so that control doesn't take the end of the channel for an end of all keys.
+        runtime.spawn(async move { changed.closed().await });
+    }
+    keys
 }
 
 /// A signal came before there was anything to serve.

@@ -97,9 +97,11 @@ impl Feed {
             Fault::Forbidden | Fault::Unknown if self.role == Role::Definition => return None,
             // Said once for all feeds.
             Fault::Behind | Fault::Unreachable(_) => return None,
-            Fault::Forbidden => {
-                ("Forbidden", format!("we may not list and watch {which}"), "grant it; it is tried again by itself")
-            }
+            Fault::Forbidden => (
+                "Forbidden",
+                format!("we may not list and watch {which}"),
+                "grant it (deploy/base/clusterrole.yaml and role.yaml); it is tried again by itself",
+            ),
             Fault::Unknown => (
                 "NotInstalled",
                 format!("the API server knows no {resource}"),
