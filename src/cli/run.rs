@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -11,7 +12,7 @@ use tokio::{
     net::TcpListener,
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::{
     admin,
+    balance::Keys,
     control::{Control, Published, keys},
     drain::{Drain, Phase},
     metrics::Metrics,
@@ -120,14 +122,7 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     let (updates, received) = mpsc::channel(64);
     let control = Control::new(settings.claims.clone(), first_keys.clone(), published.clone(), Arc::clone(&metrics));
     let (control, _source, report) = runtime.block_on(source(args, &settings, control, updates, &metrics))?;
-    let (keys_changed, keys) = watch::channel(first_keys.clone());
-    if let Some(file) = args.cookie_keys_file.clone() {
-        runtime.spawn(keys::follow(file, keys_changed));
-    } else {
-        // Kept, so that control doesn't take the end of the channel for an end of all keys.
-        runtime.spawn(async move { keys_changed.closed().await });
-    }
-    runtime.spawn(control.run(received, keys));
+    runtime.spawn(control.run(received, follow_keys(&runtime, args.cookie_keys_file.clone(), first_keys)));
     let shown = Arc::new(admin::State {
         table: Arc::clone(&published.table),
         diagnostics: Arc::clone(&published.diagnostics),
@@ -164,13 +159,29 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
         listeners,
     )?;
     started(&addresses);
-    let ending = runtime.spawn(end_on_signal(signals, drain, Arc::clone(&settings), Arc::clone(&metrics), report));
+    let (stopping, stopped) = oneshot::channel();
+    let reporting = report.map(|report| (report, stopping));
+    let ending = runtime.spawn(end_on_signal(signals, drain, Arc::clone(&settings), Arc::clone(&metrics), reporting));
     running.join();
     ending.abort();
+    // A short drain is over before the Lease is given back. An error says that nobody does that.
+    let _ = runtime.block_on(stopped);
     access_log.flush(Duration::from_secs(2));
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("ended");
     Ok(())
+}
+
+/// The keys of cookies, as their file has them from now on.
+fn follow_keys(runtime: &Runtime, file: Option<PathBuf>, first: Keys) -> watch::Receiver<Keys> {
+    let (changed, keys) = watch::channel(first);
+    if let Some(file) = file {
+        runtime.spawn(keys::follow(file, changed));
+    } else {
+        // Kept, so that control doesn't take the end of the channel for an end of all keys.
+        runtime.spawn(async move { changed.closed().await });
+    }
+    keys
 }
 
 /// A signal came before there was anything to serve.
@@ -231,22 +242,26 @@ impl Signals {
     }
 }
 
-/// Workers end by themselves once the drain is over; a second signal cuts it short.
+/// Workers end by themselves once the drain is over; a second signal cuts it short. Whoever waits for the end of
+/// reporting is told.
 async fn end_on_signal(
     mut signals: Signals,
     drain: Drain,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
-    report: Option<Report>,
+    reporting: Option<(Report, oneshot::Sender<()>)>,
 ) {
     signals.any().await;
     let limits = &settings.limits;
     tracing::info!(delay = ?limits.drain_delay, timeout = ?limits.drain, "ending: not ready any more");
     metrics.ready.set(0);
     drain.enter(Phase::Announcing);
-    if let Some(report) = report {
+    if let Some((report, stopping)) = reporting {
         // Another replica takes over at once; requests in flight don't wait for it.
-        tokio::spawn(async move { report.stop().await });
+        tokio::spawn(async move {
+            report.stop().await;
+            let _ = stopping.send(());
+        });
     }
     let ordered = async {
         tokio::time::sleep(limits.drain_delay).await;

@@ -64,7 +64,7 @@ impl Events {
         loop {
             let now = Instant::now();
             self.metrics.report.events_dropped.add(ledger.admit(now));
-            let next = ledger.next();
+            let next = ledger.next(now);
             let ready = bucket.ready(now).max(paused);
             if let Some((told, before)) = next.clone().filter(|_| ready <= now) {
                 bucket.take(now);
@@ -78,13 +78,16 @@ impl Events {
                     }
                     Err(trouble) => {
                         self.metrics.report.events_error.inc();
-                        say(&mut said, &told.diagnostic, &trouble);
-                        if matches!(trouble.kind, Kind::Away | Kind::Conflict) {
-                            failures = failures.saturating_add(1);
-                            let wait = backoff(AGAIN, AGAIN_MOST, failures);
-                            paused = now + between(wait, wait * 2).max(trouble.wait.unwrap_or_default());
-                        } else {
-                            ledger.refused(&told, now);
+                        let news = trouble.kind == Kind::Forbidden && ledger.forbidden(&told, now);
+                        say(&mut said, &told.diagnostic, &trouble, news);
+                        match trouble.kind {
+                            Kind::Away | Kind::Conflict => {
+                                failures = failures.saturating_add(1);
+                                let wait = backoff(AGAIN, AGAIN_MOST, failures);
+                                paused = now + between(wait, wait * 2).max(trouble.wait.unwrap_or_default());
+                            }
+                            Kind::Forbidden => {}
+                            Kind::Gone | Kind::Ending | Kind::Refused => ledger.refused(&told, now),
                         }
                     }
                 }
@@ -190,16 +193,16 @@ fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 
-/// Each kind of trouble is said once, with the first object that has it.
-fn say(said: &mut Said, diagnostic: &Diagnostic, trouble: &Trouble) {
+/// Each kind of trouble is said once, with the first object that has it. `news`: that it is forbidden was not said yet.
+fn say(said: &mut Said, diagnostic: &Diagnostic, trouble: &Trouble, news: bool) {
     let (subject, text) = (&diagnostic.subject, &trouble.text);
     match trouble.kind {
         // Its namespace is going or gone, and it with it.
         Kind::Gone | Kind::Ending => tracing::debug!(%subject, "no Event is written: {text}"),
-        Kind::Forbidden if said.news("forbidden", "") => tracing::error!(
+        Kind::Forbidden if news => tracing::error!(
             %subject,
             "Events may not be written: {text}; grant create and patch on events of events.k8s.io (said once; tried \
-             again every few minutes)"
+             again every few seconds)"
         ),
         Kind::Away | Kind::Conflict if said.news("away", "") => {
             tracing::warn!(%subject, "an Event can't be written now, tried again soon: {text}");

@@ -15,6 +15,7 @@ use super::{
     CookieKeys, MANAGER,
     mailbox::Mailbox,
     pace::{backoff, between},
+    refusals,
     trouble::{Kind, Said, Trouble, ask},
     written,
 };
@@ -60,8 +61,13 @@ impl Maker {
                         Err(trouble) => {
                             self.say(&mut said, &trouble);
                             failures = failures.saturating_add(1);
-                            let wait = backoff(AGAIN, AGAIN_MOST, failures);
-                            let wait = between(wait, wait * 2).max(trouble.wait.unwrap_or_default());
+                            let wait = match trouble.kind {
+                                Kind::Forbidden => refusals::pause(),
+                                _ => {
+                                    let wait = backoff(AGAIN, AGAIN_MOST, failures);
+                                    between(wait, wait * 2).max(trouble.wait.unwrap_or_default())
+                                }
+                            };
                             again = Some(Instant::now() + wait);
                         }
                     }

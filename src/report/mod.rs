@@ -9,7 +9,8 @@
 //! - `status.rs`: the address of our Ingresses (`address.rs`), written where it differs (`status/plan.rs`);
 //! - `events.rs`: diagnostics as Events, when they are due (`events/ledger.rs`);
 //! - `keys.rs`: the Secret of cookie keys, made if it is not there;
-//! - `pace.rs`, `trouble.rs`: how fast all of them may be, and what they do and say when the API server says no.
+//! - `pace.rs`, `refusals.rs`, `trouble.rs`: how fast all of them may be, and what they do and say when the API server
+//!   says no.
 //!
 //! What is said of an error is said once, until it changes or is over.
 
@@ -19,6 +20,7 @@ mod keys;
 mod lease;
 mod mailbox;
 mod pace;
+mod refusals;
 mod status;
 mod trouble;
 

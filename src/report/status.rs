@@ -30,6 +30,7 @@ use super::{
     address::{self, Lack, NodeStatus},
     mailbox::{Changed, Following, Mailbox},
     pace::Bucket,
+    refusals::{self, Refusals},
     trouble::{Kind, Said, Trouble, ask},
 };
 use crate::{
@@ -156,6 +157,7 @@ struct Writer<'a> {
     busy: BTreeSet<Key>,
     running: FuturesUnordered<BoxFuture<'a, Done>>,
     bucket: Bucket,
+    refusals: Refusals,
     said: Said,
 }
 
@@ -175,6 +177,7 @@ impl<'a> Writer<'a> {
             busy: BTreeSet::new(),
             running: FuturesUnordered::new(),
             bucket: Bucket::new(A_SECOND, BURST),
+            refusals: Refusals::default(),
             said: Said::default(),
         }
     }
@@ -227,7 +230,12 @@ impl<'a> Writer<'a> {
             return None;
         };
         let status = self.status;
-        let run = match self.known.entry(key.clone()).or_default().plan(&standing, self.wanted.as_deref(), now) {
+        let step = self.known.entry(key.clone()).or_default().plan(&standing, self.wanted.as_deref(), now);
+        let step = match (step, self.refusals.until(&key.namespace, now)) {
+            (Step::Write(_) | Step::Clear, Some(until)) => Step::Wait(until),
+            (step, _) => step,
+        };
+        let run = match step {
             Step::Nothing => return None,
             Step::Wait(until) => {
                 self.later.insert((until, key));
@@ -322,7 +330,7 @@ impl<'a> Writer<'a> {
             Done::Wrote(key, _, Err(trouble)) | Done::Cleared(key, Err(trouble)) => {
                 self.status.metrics.report.status_error.inc();
                 self.busy.remove(&key);
-                self.say(&key, &trouble);
+                self.say(&key, &trouble, now);
                 if let Some(known) = self.known.get_mut(&key) {
                     known.failed(&trouble, now);
                 }
@@ -333,7 +341,7 @@ impl<'a> Writer<'a> {
 
     fn succeeded(&mut self, key: &Key) {
         self.status.metrics.report.status_ok.inc();
-        self.said.over("forbidden");
+        self.refusals.allow(&key.namespace);
         self.said.over("away");
         self.busy.remove(key);
         // It may have changed meanwhile.
@@ -349,6 +357,9 @@ impl<'a> Writer<'a> {
                 self.find_address();
             }
             Err(trouble) => {
+                if trouble.kind == Kind::Forbidden {
+                    self.nodes_due = Some(now + refusals::pause());
+                }
                 // Without the names that some errors are full of.
                 if self.said.news("nodes", &format!("{:?}", trouble.kind)) {
                     tracing::warn!(
@@ -362,16 +373,16 @@ impl<'a> Writer<'a> {
     }
 
     /// Each kind of trouble is said once, with the first Ingress that has it.
-    fn say(&mut self, ingress: &Key, trouble: &Trouble) {
+    fn say(&mut self, ingress: &Key, trouble: &Trouble, now: Instant) {
         let text = &trouble.text;
         match trouble.kind {
             Kind::Gone | Kind::Ending | Kind::Conflict => {
                 tracing::debug!(%ingress, "its status is not written now: {text}");
             }
-            Kind::Forbidden if self.said.news("forbidden", "") => tracing::error!(
+            Kind::Forbidden if self.refusals.refuse(&ingress.namespace, now) => tracing::error!(
                 %ingress,
                 "the status of Ingresses may not be written: {text}; grant patch on ingresses/status of \
-                 networking.k8s.io (said once; tried again every minute or two)"
+                 networking.k8s.io (said once; tried again every few seconds)"
             ),
             Kind::Away if self.said.news("away", "") => {
                 tracing::warn!(%ingress, "the status of an Ingress can't be written now, tried again soon: {text}");

@@ -11,13 +11,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::super::Told;
+use super::super::{Told, refusals::Refusals};
 
 /// How long a diagnostic must have stood: objects that are applied together come one after the other.
 const STOOD: Duration = Duration::from_secs(2);
 /// Between two Events of the same words.
 const REPEAT: Duration = Duration::from_secs(30 * 60);
-/// Before one that was refused is tried again: a permission may be granted.
+/// Before one that was refused for what it says, or for what it is about, is tried again.
 const REFUSED: Duration = Duration::from_secs(5 * 60);
 /// Those that wait for their turn; what is beyond is dropped.
 const WAITING: usize = 1_000;
@@ -37,6 +37,7 @@ pub(super) struct Ledger {
     entries: BTreeMap<Told, Entry>,
     /// In the order in which they are said.
     queue: VecDeque<Told>,
+    refusals: Refusals,
 }
 
 #[derive(Debug)]
@@ -97,13 +98,15 @@ impl Ledger {
     }
 
     /// What is to be said now, and the Event that it adds to.
-    pub(super) fn next(&mut self) -> Option<(Told, Option<Series>)> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<(Told, Option<Series>)> {
         while let Some(told) = self.queue.front() {
-            if let Some(entry) = self.entries.get(told).filter(|entry| entry.stands) {
-                return Some((told.clone(), entry.series.clone()));
+            let entry = self.entries.get_mut(told).filter(|entry| entry.stands);
+            match (entry, self.refusals.until(&told.diagnostic.subject.namespace, now)) {
+                (Some(entry), None) => return Some((told.clone(), entry.series.clone())),
+                (Some(entry), Some(until)) => entry.state = State::Due(until),
+                // Put right before its turn came.
+                (None, _) => _ = self.entries.remove(told),
             }
-            // Put right before its turn came.
-            self.entries.remove(told);
             self.queue.pop_front();
         }
         None
@@ -111,7 +114,16 @@ impl Ledger {
 
     /// It is said, with this Event.
     pub(super) fn said(&mut self, told: &Told, series: Series, now: Instant) {
+        self.refusals.allow(&told.diagnostic.subject.namespace);
         self.done(told, Some(series), now + REPEAT);
+    }
+
+    /// Nothing may be said in its namespace for now. True if nothing was forbidden anywhere before.
+    pub(super) fn forbidden(&mut self, told: &Told, now: Instant) -> bool {
+        let namespace = &told.diagnostic.subject.namespace;
+        let news = self.refusals.refuse(namespace, now);
+        self.done(told, None, self.refusals.until(namespace, now).unwrap_or(now));
+        news
     }
 
     /// It can't be said now.

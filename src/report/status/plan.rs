@@ -28,7 +28,6 @@ const SUSPICIOUS: u32 = 2;
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MOST: Duration = Duration::from_secs(60);
 /// A write that fails until somebody does something is tried again so often.
-const FORBIDDEN: Duration = Duration::from_secs(60);
 const REFUSED: Duration = Duration::from_secs(600);
 
 /// What to do about one Ingress.
@@ -140,7 +139,8 @@ impl Known {
                 let wait = backoff(AGAIN, AGAIN_MOST, self.failures);
                 between(wait, wait * 2).max(trouble.wait.unwrap_or_default())
             }
-            Kind::Forbidden => between(FORBIDDEN, FORBIDDEN * 2),
+            // It is its namespace that waits.
+            Kind::Forbidden => Duration::ZERO,
             // It is told anew if it is there again.
             Kind::Gone | Kind::Ending | Kind::Refused => REFUSED,
         };

@@ -132,6 +132,11 @@ impl Feed {
                 ("Refused", format!("{which} can't be watched: {why}"), "it is tried again by itself")
             }
         };
+        if matches!((&self.role, code), (Role::Optional(Kind::Secret), "Forbidden")) && !self.listed {
+            // A right to Secrets by their names is right: whichever of them it lacks is said by itself.
+            let message = format!("{message} by type: each that is named is asked for by its name");
+            return Some(Diagnostic::warning(subject, "", code, message).help(help));
+        }
         let message = match self.role {
             Role::Needed(_) | Role::Keys if !self.listed => format!("{message}: not ready until then"),
             // Also those that were there, once they are known to be gone.

@@ -136,7 +136,9 @@ impl Deployed {
         });
         if !crds.is_empty() {
             cluster.apply(&["--server-side"], &list(&crds));
-            cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
+            // An error, too, while one that is new has no conditions at all.
+            let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
+            until("the definitions are established", LIMIT, || cluster.try_kubectl(&wait).ok());
         }
         let manifests = list(&objects);
         let deployed = Self { cluster, manifests, namespace, workload };

@@ -30,6 +30,7 @@ mod wait;
 mod wire;
 
 pub(crate) use asked::{Asked, asked};
+pub(crate) use client::request;
 pub(crate) use cluster::Cluster;
 pub(crate) use deployed::{Deployed, Gate};
 pub(crate) use http::{Target, get};
@@ -38,3 +39,4 @@ pub(crate) use namespace::Namespace;
 pub(crate) use network::NODE;
 pub(crate) use overlay::Overlay;
 pub(crate) use until::{LIMIT, until};
+pub(crate) use until::{LIMIT, until, until_equal};

@@ -20,7 +20,7 @@ fn seconds(seconds: u64) -> Duration {
 fn say(ledger: &mut Ledger, now: Instant) -> Vec<String> {
     assert_eq!(ledger.admit(now), 0);
     let mut said = Vec::new();
-    while let Some((told, before)) = ledger.next() {
+    while let Some((told, before)) = ledger.next(now) {
         said.push(told.diagnostic.subject.name.to_string());
         ledger.said(&told, series(before.map_or(1, |before| before.count + 1)), now);
     }
@@ -41,7 +41,7 @@ fn it_must_stand_for_a_while_and_is_repeated_while_it_stands() {
     assert_eq!(ledger.wake(), Some(said + REPEAT));
     assert!(say(&mut ledger, said + REPEAT - seconds(1)).is_empty());
     ledger.admit(said + REPEAT);
-    assert_eq!(ledger.next(), Some((a[0].clone(), Some(series(1)))), "the repeat adds to the Event");
+    assert_eq!(ledger.next(said + REPEAT), Some((a[0].clone(), Some(series(1)))), "the repeat adds to the Event");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn what_was_put_right_is_not_said() {
     ledger.told(&a, start);
     ledger.admit(start + STOOD);
     ledger.told([], start + STOOD);
-    assert_eq!(ledger.next(), None);
+    assert_eq!(ledger.next(start + STOOD), None);
     assert!(ledger.entries.is_empty());
     // And wrong again.
     ledger.told(&a, start + seconds(20));
@@ -88,7 +88,7 @@ fn errors_come_first_and_what_finds_no_room_is_dropped() {
     ledger.told(&all, start);
     assert_eq!(ledger.admit(start + STOOD), 6);
     assert_eq!(ledger.admit(start + STOOD), 0, "counted once");
-    let first = ledger.next().unwrap().0;
+    let first = ledger.next(start + STOOD).unwrap().0;
     assert_eq!(&*first.diagnostic.subject.name, "worst");
     assert_eq!(say(&mut ledger, start + seconds(200)).len(), WAITING);
     assert_eq!(say(&mut ledger, start + STOOD + REPEAT).len(), 6, "what was dropped has its turn in the end");

@@ -121,6 +121,5 @@ fn failures_are_tried_again_after_a_time_that_fits_them() {
     assert!((8.0..=16.0).contains(&waits(Kind::Conflict, None, 4)));
     assert!((60.0..=120.0).contains(&waits(Kind::Away, None, 50)));
     assert!((30.0..=30.1).contains(&waits(Kind::Away, Some(30), 1)));
-    assert!((60.0..=120.0).contains(&waits(Kind::Forbidden, None, 1)));
     assert!((600.0..=601.0).contains(&waits(Kind::Gone, None, 1)));
 }

@@ -2,6 +2,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::diagnostic::Severity;
 
 /// A hub whose feeds wait for ever: what they would say is said by the test.
 struct Rig {
@@ -205,6 +206,20 @@ async fn secrets_are_watched_by_name_where_somebody_names_one() {
     let update = rig.flush().await.unwrap();
     assert_eq!(ids(&update).1, ["Secret n/users", "Middleware n/m"]);
     assert_eq!(rig.named(), <[String; 0]>::default());
+}
+
+#[tokio::test]
+async fn a_right_to_secrets_by_their_names_is_enough() {
+    let mut rig = Rig::new(Options::default());
+    rig.list_all_but(&SECRET);
+    rig.say(&SECRET, [News::Listing, News::Fault(Fault::Forbidden)]);
+    rig.list(&INGRESS, &[object("a", 1, json!({"spec": {"tls": [{"secretName": "shop"}]}}))]);
+    rig.flush().await;
+    assert_eq!(rig.named(), ["n/shop"]);
+    rig.list(&Role::Named(Key::new("n", "shop")), &[object("shop", 1, json!({"type": "kubernetes.io/tls"}))]);
+    assert!(rig.flush().await.is_some_and(|update| update.listed && ids(&update).0 == ["Secret n/shop"]));
+    let said: Vec<_> = rig.hub.diagnostics().into_iter().map(|said| (said.severity, said.code)).collect();
+    assert_eq!(said, [(Severity::Warning, "Forbidden")]);
 }
 
 #[tokio::test]
