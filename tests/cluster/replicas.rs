@@ -201,7 +201,7 @@ impl Pair {
     /// Until both replicas say this of the keys, or nothing.
     #[track_caller]
     fn until_said(&self, text: Option<&str>) {
-        let says = |gate: &Gate| match (gate.said("CookieKeys").as_slice(), text) {
+        let says = |gate: &Gate| match (gate.messages("CookieKeys").as_slice(), text) {
             ([said], Some(text)) => said.contains(text),
             (said, None) => said.is_empty(),
             _ => false,

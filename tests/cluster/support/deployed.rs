@@ -56,7 +56,7 @@ impl Gate {
 
     /// The messages of the diagnostics of a code.
     #[track_caller]
-    pub(crate) fn said(&self, code: &str) -> Vec<String> {
+    pub(crate) fn messages(&self, code: &str) -> Vec<String> {
         let message = |diagnostic: &Value| diagnostic["message"].as_str().unwrap_or_default().to_owned();
         self.diagnostics().iter().filter(|diagnostic| diagnostic["code"] == code).map(message).collect()
     }

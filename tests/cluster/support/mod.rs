@@ -38,5 +38,4 @@ pub(crate) use load::Load;
 pub(crate) use namespace::Namespace;
 pub(crate) use network::NODE;
 pub(crate) use overlay::Overlay;
-pub(crate) use until::{LIMIT, until};
 pub(crate) use until::{LIMIT, until, until_equal};

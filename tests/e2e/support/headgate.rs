@@ -187,6 +187,8 @@ pub(crate) struct Headgate {
     process: Process,
     /// Entrypoints and `admin`, by name.
     addresses: HashMap<String, SocketAddr>,
+    /// Kept as long as the process: a folder that is being taken away is a change like any other.
+    _manifests: Option<Manifests>,
 }
 
 impl Headgate {
@@ -199,7 +201,7 @@ impl Headgate {
     /// With flags.
     #[track_caller]
     pub(crate) fn start_with(manifests: &Manifests, flags: &[&str]) -> Self {
-        Self::start_on(manifests.path(), flags)
+        Self { _manifests: Some(manifests.clone()), ..Self::start_on(manifests.path(), flags) }
     }
 
     /// With the manifests of any file or directory.
@@ -210,7 +212,7 @@ impl Headgate {
         let mut words = line.split(' ');
         assert_eq!((words.next(), words.next()), (Some("headgate"), Some(env!("CARGO_PKG_VERSION"))), "{line:?}");
         let addresses = words.map(|word| address(word, &line)).collect();
-        Self { process, addresses }
+        Self { process, addresses, _manifests: None }
     }
 
     /// The address of an entrypoint, or of `admin`.

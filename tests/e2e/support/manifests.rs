@@ -5,6 +5,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -14,14 +15,15 @@ use tempfile::TempDir;
 use super::{Backend, Cert, Pods};
 
 /// A directory of manifests.
+#[derive(Clone)]
 pub(crate) struct Manifests {
-    dir: TempDir,
+    dir: Arc<TempDir>,
 }
 
 impl Manifests {
     /// An empty one.
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self { dir: Arc::new(tempfile::tempdir().unwrap()) }
     }
 
     /// One with these objects.
