@@ -103,7 +103,7 @@ impl Scene {
     #[track_caller]
     fn until_told(&self) {
         until("the diagnostics say that the API server is away", LIMIT, || {
-            (self.gate.said("Unreachable").len() == 1).then_some(())
+            (self.gate.messages("Unreachable").len() == 1).then_some(())
         });
     }
 
@@ -111,12 +111,12 @@ impl Scene {
     #[track_caller]
     fn assert_told_once(&self) {
         until("the outage is cleared from the diagnostics", LIMIT, || {
-            self.gate.said("Unreachable").is_empty().then_some(())
+            self.gate.messages("Unreachable").is_empty().then_some(())
         });
         assert_eq!(self.log_lines("the API server is away"), 1, "said once");
         // A server that starts may refuse for a moment: that is no news for anybody.
         for code in ["Forbidden", "NotInstalled", "Refused"] {
-            let said = self.gate.said(code);
+            let said = self.gate.messages(code);
             assert!(said.is_empty(), "{code}: {said:?}");
         }
         let refused = ["we may not list", "knows no middlewares", "can't be watched"];
