@@ -16,7 +16,8 @@ use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use super::{
     Options,
-    feed::{self, Fault, News, Query, Resource},
+    fault::Fault,
+    feed::{self, News, Query, Resource},
     secrets::References,
     watched::{Feed, Held, Role, cookie_keys, knows_sticky},
     wire::Wire,
@@ -130,7 +131,8 @@ impl Hub {
         self.next += 1;
         let follow = feed::follow(number, query.clone(), self.client.clone(), self.out.clone());
         let task = self.tasks.spawn(follow);
-        let feed = Feed { role, query, held: HashMap::new(), seen: None, listed: false, fault: None, task };
+        let feed =
+            Feed { role, query, held: HashMap::new(), seen: None, reread: false, listed: false, fault: None, task };
         self.feeds.insert(number, feed);
     }
 
@@ -167,18 +169,19 @@ impl Hub {
         if let News::Fault(fault) = news {
             return feed.fail(fault);
         }
-        // Also a listing that only begins: with pages that is said before the server has been asked.
-        if !matches!(news, News::Listing) {
-            feed.recover();
-        }
+        feed.recover();
         match news {
-            News::Listing => feed.seen = Some(HashSet::new()),
+            News::Listing { rewound } => {
+                feed.seen = Some(HashSet::new());
+                feed.reread = rewound;
+            }
+            News::Watching => {}
             News::Listed(wire) => {
                 let key = wire.key();
                 if let Some(seen) = &mut feed.seen {
                     seen.insert(key.clone());
                 }
-                if feed.held.get(&key).is_none_or(|held| held.is_outdone_by(&wire)) {
+                if feed.reread || feed.held.get(&key).is_none_or(|held| held.is_outdone_by(&wire)) {
                     self.apply(number, key, &wire);
                 }
             }

@@ -6,10 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 use tokio::task::AbortHandle;
 
-use super::{
-    feed::{Fault, Query},
-    wire::Wire,
-};
+use super::{fault::Fault, feed::Query, wire::Wire};
 use crate::{
     diagnostic::{Diagnostic, Subject},
     objects::{Key, Kind, Object},
@@ -71,6 +68,8 @@ pub(super) struct Feed {
     pub(super) held: HashMap<Key, Held>,
     /// During a listing: what has been in it so far.
     pub(super) seen: Option<HashSet<Key>>,
+    /// During a listing: whether what is held has to be read again, whatever its version.
+    pub(super) reread: bool,
     pub(super) listed: bool,
     pub(super) fault: Option<Fault>,
     pub(super) task: AbortHandle,
