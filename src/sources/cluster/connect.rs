@@ -59,6 +59,9 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Connection, ConnectErr
         }
         None => Config::incluster().map_err(ConnectError::NoCluster)?,
     };
+    if let Some(proxy) = config.proxy_url.take() {
+        tracing::warn!(%proxy, "the API server is asked directly: a proxy for it is not supported");
+    }
     config.connect_timeout = Some(CONNECT);
     config.write_timeout = Some(WRITE);
     config.read_timeout = Some(SILENCE);
