@@ -3,11 +3,14 @@
 use std::{
     io::{IsTerminal as _, Write as _},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -122,7 +125,8 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     let (updates, received) = mpsc::channel(64);
     let control = Control::new(settings.claims.clone(), first_keys.clone(), published.clone(), Arc::clone(&metrics));
     let (control, _source, report) = runtime.block_on(source(args, &settings, control, updates, &metrics))?;
-    runtime.spawn(control.run(received, follow_keys(&runtime, args.cookie_keys_file.clone(), first_keys)));
+    let keys = follow_keys(&runtime, args.cookie_keys_file.clone(), first_keys);
+    let mut control = runtime.spawn(control.run(received, keys));
     let shown = Arc::new(admin::State {
         table: Arc::clone(&published.table),
         diagnostics: Arc::clone(&published.diagnostics),
@@ -141,6 +145,7 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
         tokio::select! {
             ready = ready.wait_for(|ready| *ready) => ready.map(|_| true).context("the objects could not be read"),
             () = signals.any() => Ok(false),
+            _ = &mut control => Err(anyhow!(BROKEN)),
         }
     };
     if !runtime.block_on(is_ready)? {
@@ -161,7 +166,20 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     started(&addresses);
     let (stopping, stopped) = oneshot::channel();
     let reporting = report.map(|report| (report, stopping));
-    let ending = runtime.spawn(end_on_signal(signals, drain, Arc::clone(&settings), Arc::clone(&metrics), reporting));
+    let broken = Arc::new(AtomicBool::new(false));
+    let note = Arc::clone(&broken);
+    let reason = async move {
+        tokio::select! {
+            () = signals.any() => {}
+            // Serving on with a table that nothing changes any more would be worse than starting anew.
+            _ = control => {
+                tracing::error!("{BROKEN}: ending, to be started anew");
+                note.store(true, Ordering::Relaxed);
+            }
+        }
+        signals
+    };
+    let ending = runtime.spawn(end_after(reason, drain, Arc::clone(&settings), Arc::clone(&metrics), reporting));
     running.join();
     ending.abort();
     // A short drain is over before the Lease is given back. An error says that nobody does that.
@@ -169,8 +187,11 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     access_log.flush(Duration::from_secs(2));
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("ended");
-    Ok(())
+    if broken.load(Ordering::Relaxed) { Err(anyhow!(BROKEN)) } else { Ok(()) }
 }
+
+/// A fault of the program: control ends only when the source of objects has, and neither does by itself.
+const BROKEN: &str = "what reads objects has ended unexpectedly; the log says why";
 
 /// The keys of cookies, as their file has them from now on.
 fn follow_keys(runtime: &Runtime, file: Option<PathBuf>, first: Keys) -> watch::Receiver<Keys> {
@@ -244,14 +265,14 @@ impl Signals {
 
 /// Workers end by themselves once the drain is over; a second signal cuts it short. Whoever waits for the end of
 /// reporting is told.
-async fn end_on_signal(
-    mut signals: Signals,
+async fn end_after(
+    reason: impl Future<Output = Signals>,
     drain: Drain,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     reporting: Option<(Report, oneshot::Sender<()>)>,
 ) {
-    signals.any().await;
+    let mut signals = reason.await;
     let limits = &settings.limits;
     tracing::info!(delay = ?limits.drain_delay, timeout = ?limits.drain, "ending: not ready any more");
     metrics.ready.set(0);
