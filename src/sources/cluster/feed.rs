@@ -9,7 +9,7 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
     runtime::watcher::{self, watcher},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::wire::Wire;
 use crate::objects::Kind;
@@ -20,6 +20,10 @@ const WATCH_SECONDS: u32 = 240;
 
 /// Objects of a page, where a list comes in pages.
 const PAGE: u32 = 500;
+
+/// For how long after it was out of reach a server is not believed that it refuses something: one that starts answers
+/// before it has read its own roles and accounts, and then refuses everything to everybody (403, 401).
+const STARTING: Duration = Duration::from_secs(10);
 
 /// What a feed asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +126,16 @@ impl Fault {
         }
     }
 
+    /// The same, or that the server is still away where it was so at `away` and refuses what it may not know yet.
+    fn believed(self, away: Option<Instant>, now: Instant) -> Self {
+        let starting = away.is_some_and(|away| now.saturating_duration_since(away) < STARTING);
+        match self {
+            Self::Forbidden if starting => Self::Unreachable("it is starting, and refuses everything".to_owned()),
+            Self::Refused(why) if starting => Self::Unreachable(format!("it is starting, and answers {why}")),
+            other => other,
+        }
+    }
+
     /// The longest pause before the next try. An outage must not be felt for long after it is over, and a refused
     /// connection costs the server nothing; what only an administrator can change is asked for less often.
     fn longest_pause(&self) -> Duration {
@@ -179,6 +193,7 @@ pub(super) async fn follow(number: u64, query: Query, client: Client, out: mpsc:
     // A listing that is streamed costs the server no copy of all objects; the oldest servers know only pages.
     let mut streaming = true;
     let mut patience = Patience::default();
+    let mut away = None;
     loop {
         let mut events = pin!(watcher(api.clone(), config(&query, streaming)));
         while let Some(event) = events.next().await {
@@ -200,7 +215,12 @@ pub(super) async fn follow(number: u64, query: Query, client: Client, out: mpsc:
                     break;
                 }
                 Err(error) => {
+                    let now = Instant::now();
                     let fault = Fault::of(&error);
+                    if matches!(fault, Fault::Unreachable(_)) {
+                        away = Some(now);
+                    }
+                    let fault = fault.believed(away, now);
                     let pause = patience.pause(&fault);
                     if out.send((number, News::Fault(fault))).await.is_err() {
                         return;
@@ -227,4 +247,23 @@ fn config(query: &Query, streaming: bool) -> watcher::Config {
 /// would ask for ever.
 fn is_no_streaming(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 400 | 422))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_starts_is_not_believed_that_it_refuses() {
+        let away = Instant::now();
+        let (soon, later) = (away + Duration::from_secs(9), away + STARTING);
+        let refused = || Fault::Refused("401 Unauthorized".to_owned());
+        for fault in [Fault::Forbidden, refused()] {
+            assert!(matches!(fault.clone().believed(Some(away), soon), Fault::Unreachable(_)), "{fault:?}");
+            assert_eq!(fault.clone().believed(Some(away), later), fault);
+            assert_eq!(fault.clone().believed(None, soon), fault, "never away: it means it");
+        }
+        // It says so only once it knows all kinds.
+        assert_eq!(Fault::Unknown.believed(Some(away), soon), Fault::Unknown);
+    }
 }

@@ -58,6 +58,8 @@ pub(super) struct Hub {
     /// Since when, and why, the server can't be reached.
     away: Option<(Instant, String)>,
     said: Vec<Diagnostic>,
+    /// When the server first let us list anything.
+    granted: Option<Instant>,
     listed: bool,
 }
 
@@ -81,6 +83,7 @@ impl Hub {
             knows_sticky: None,
             away: None,
             said: Vec::new(),
+            granted: None,
             listed: false,
         };
         hub.open_all(options);
@@ -130,7 +133,8 @@ impl Hub {
         self.next += 1;
         let follow = feed::follow(number, query.clone(), self.client.clone(), self.out.clone());
         let task = self.tasks.spawn(follow);
-        let feed = Feed { role, query, held: HashMap::new(), seen: None, listed: false, fault: None, task };
+        let feed =
+            Feed { role, query, held: HashMap::new(), seen: None, listed: false, fault: None, failed: None, task };
         self.feeds.insert(number, feed);
     }
 
@@ -170,6 +174,7 @@ impl Hub {
         // Also a listing that only begins: with pages that is said before the server has been asked.
         if !matches!(news, News::Listing) {
             feed.recover();
+            self.granted = self.granted.or_else(|| Some(Instant::now()));
         }
         match news {
             News::Listing => feed.seen = Some(HashSet::new()),
@@ -268,8 +273,8 @@ impl Hub {
 
     /// Opens and closes the feeds of Secrets that are watched by name.
     fn follow_secrets(&mut self) {
-        let settled =
-            |feed: &Feed| matches!(feed.role, Role::Named(_) | Role::Keys | Role::Definition) || feed.is_settled();
+        let by_itself = |feed: &Feed| matches!(feed.role, Role::Named(_) | Role::Keys | Role::Definition);
+        let settled = |feed: &Feed| by_itself(feed) || feed.is_settled(self.granted);
         if !self.look_at_secrets || !self.feeds.values().all(settled) {
             return;
         }
@@ -311,7 +316,7 @@ impl Hub {
             update.diagnostics = Some(diagnostics);
         }
         let listed = self.listed;
-        self.listed |= !self.look_at_secrets && self.feeds.values().all(Feed::is_settled);
+        self.listed |= !self.look_at_secrets && self.feeds.values().all(|feed| feed.is_settled(self.granted));
         update.listed = self.listed;
         (update.is_empty() && listed == self.listed) || self.updates.send(update).await.is_ok()
     }

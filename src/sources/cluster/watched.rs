@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 
 use super::{
     feed::{Fault, Query},
@@ -53,13 +53,17 @@ pub(super) struct Feed {
     pub(super) seen: Option<HashSet<Key>>,
     pub(super) listed: bool,
     pub(super) fault: Option<Fault>,
+    /// When it failed last.
+    pub(super) failed: Option<Instant>,
     pub(super) task: AbortHandle,
 }
 
 impl Feed {
-    /// Whether there is nothing to wait for before the first table.
-    pub(super) fn is_settled(&self) -> bool {
-        let refused = matches!(self.fault, Some(Fault::Forbidden | Fault::Unknown | Fault::Refused(_)));
+    /// Whether there is nothing to wait for before the first table. `granted` is when the server first let us list
+    /// anything: what it had refused before is to be asked once more, for it knew nobody's permissions.
+    pub(super) fn is_settled(&self, granted: Option<Instant>) -> bool {
+        let refused = matches!(self.fault, Some(Fault::Forbidden | Fault::Unknown | Fault::Refused(_)))
+            && self.failed.zip(granted).is_some_and(|(failed, granted)| failed >= granted);
         self.listed
             || match self.role {
                 Role::Needed(_) | Role::Keys => false,
@@ -76,6 +80,7 @@ impl Feed {
             tracing::debug!(of = self.query.resource.name(), ?fault, "a watch fails");
         }
         self.fault = Some(fault);
+        self.failed = Some(Instant::now());
     }
 
     pub(super) fn recover(&mut self) {
