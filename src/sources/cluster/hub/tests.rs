@@ -91,6 +91,19 @@ async fn nothing_is_ready_before_everything_is_listed() {
     assert_eq!((ids(&update).0, update.diagnostics), (vec!["Ingress n/a".to_owned()], Some(vec![])));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_before_anything_is_granted_is_asked_once_more() {
+    let mut rig = Rig::new(Options::default());
+    // A server that starts knows nobody's permissions.
+    rig.say(&MIDDLEWARE, [News::Listing, News::Fault(Fault::Forbidden)]);
+    assert!(!rig.flush().await.unwrap().listed);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    rig.list_all_but(&MIDDLEWARE);
+    assert!(rig.flush().await.is_none_or(|update| !update.listed), "closed routes would be told to be so");
+    rig.say(&MIDDLEWARE, [News::Fault(Fault::Forbidden)]);
+    assert!(rig.flush().await.unwrap().listed, "it means it");
+}
+
 #[tokio::test]
 async fn what_names_them_is_closed_where_middlewares_or_secrets_are_refused() {
     let mut rig = Rig::new(Options::default());
