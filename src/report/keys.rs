@@ -50,18 +50,23 @@ impl Maker {
     /// Makes it whenever it is absent: at once while this replica leads, else after a time.
     pub(super) async fn run(self, mut leads: watch::Receiver<bool>) {
         let mut said = Said::default();
+        // The telling that was answered: the news of a Secret just made are still to come.
+        let mut answered = None;
         loop {
             tokio::select! {
                 led = async { leads.wait_for(|leads| *leads).await.is_ok() } => if !led {
                     return;
                 },
-                text = self.missed() => {
+                (text, told) = self.missed(answered) => {
                     match self.make(text).await {
-                        Ok(true) => tracing::info!(secret = %self.secret, "the Secret of cookie keys is made"),
-                        Ok(false) => {}
+                        Ok(made) => {
+                            if made {
+                                tracing::info!(secret = %self.secret, "the Secret of cookie keys is made");
+                            }
+                            answered = Some(told);
+                        }
                         Err(trouble) => self.say(&mut said, &trouble),
                     }
-                    sleep(between(STAND_IN, STAND_IN * 2)).await;
                     continue;
                 }
             }
@@ -73,16 +78,19 @@ impl Maker {
     }
 
     /// Until it has been absent for longer than a leader takes to make it.
-    async fn missed(&self) -> Option<String> {
+    async fn missed(&self, answered: Option<u64>) -> (Option<String>, u64) {
         loop {
-            let (state, _) = self.mailbox.cookie_keys();
-            let CookieKeys::Absent(text) = state else {
-                self.mailbox.keys.notified().await;
-                continue;
+            let (state, told) = self.mailbox.cookie_keys();
+            let text = match state {
+                CookieKeys::Absent(text) if answered != Some(told) => text,
+                _ => {
+                    self.mailbox.keys.notified().await;
+                    continue;
+                }
             };
             tokio::select! {
                 () = self.mailbox.keys.notified() => {}
-                () = sleep(between(STAND_IN, STAND_IN.mul_f64(1.5))) => return text,
+                () = sleep(between(STAND_IN, STAND_IN.mul_f64(1.5))) => return (text, told),
             }
         }
     }

@@ -467,6 +467,7 @@ async fn the_secret_of_cookie_keys_is_made_once() {
     }
     until(|| !api.found("/secrets/").is_empty()).await;
     let text = api.found("/secrets/")[0]["data"]["keys"].clone();
+    b.report.cookie_keys(CookieKeys::Present);
     pass(600).await;
     assert_eq!(api.asked(&Method::POST, "/secrets").len(), 1);
     // The next leader, who has not heard of it yet, tries and leaves it as it is.

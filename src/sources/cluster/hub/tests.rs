@@ -95,7 +95,7 @@ async fn nothing_is_ready_before_everything_is_listed() {
 async fn what_is_refused_before_anything_is_granted_is_asked_once_more() {
     let mut rig = Rig::new(Options::default());
     // A server that starts knows nobody's permissions.
-    rig.say(&MIDDLEWARE, [News::Listing, News::Fault(Fault::Forbidden)]);
+    rig.say(&MIDDLEWARE, [News::Listing { rewound: false }, News::Fault(Fault::Forbidden)]);
     assert!(!rig.flush().await.unwrap().listed);
     tokio::time::advance(Duration::from_millis(1)).await;
     rig.list_all_but(&MIDDLEWARE);
