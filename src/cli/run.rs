@@ -16,6 +16,7 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
 };
 
 use super::{
@@ -167,18 +168,7 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     let (stopping, stopped) = oneshot::channel();
     let reporting = report.map(|report| (report, stopping));
     let broken = Arc::new(AtomicBool::new(false));
-    let note = Arc::clone(&broken);
-    let reason = async move {
-        tokio::select! {
-            () = signals.any() => {}
-            // Serving on with a table that nothing changes any more would be worse than starting anew.
-            _ = control => {
-                tracing::error!("{BROKEN}: ending, to be started anew");
-                note.store(true, Ordering::Relaxed);
-            }
-        }
-        signals
-    };
+    let reason = reason_to_end(signals, control, Arc::clone(&broken));
     let ending = runtime.spawn(end_after(reason, drain, Arc::clone(&settings), Arc::clone(&metrics), reporting));
     running.join();
     ending.abort();
@@ -261,6 +251,18 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// A signal; or that nothing changes the table any more: serving on with it would be worse than starting anew.
+async fn reason_to_end(mut signals: Signals, control: JoinHandle<()>, broken: Arc<AtomicBool>) -> Signals {
+    tokio::select! {
+        () = signals.any() => {}
+        _ = control => {
+            tracing::error!("{BROKEN}: ending, to be started anew");
+            broken.store(true, Ordering::Relaxed);
+        }
+    }
+    signals
 }
 
 /// Workers end by themselves once the drain is over; a second signal cuts it short. Whoever waits for the end of
