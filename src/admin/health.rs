@@ -12,7 +12,9 @@ pub fn is_ready(state: &State) -> Result<(), &'static str> {
         return Err("not ready: shutting down\n");
     }
     if !*state.ready.borrow() {
-        return Err("not ready: the objects have not been listed yet\n");
+        return Err(
+            "not ready: objects or cookie keys have not been read yet; the log and /api/diagnostics say what is waited for\n",
+        );
     }
     Ok(())
 }

@@ -15,7 +15,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 
 pub use health::is_ready;
 
@@ -54,12 +57,19 @@ pub enum Views {
     Health,
 }
 
+/// The most connections to a listener: it is reached by others who have no business with it.
+const CONNECTIONS: usize = 4_096;
+
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, state: Arc<State>, views: Views) {
     // Probes name the pod as they like.
     let loopback =
         views == Views::All && listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
+    let open = Arc::new(Semaphore::new(CONNECTIONS));
+    // A probe asks once; a browser has pages to look at.
+    let (keep_alive, patience) = if views == Views::Health { (false, 5) } else { (true, 60) };
     loop {
+        let Ok(permit) = Arc::clone(&open).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -74,9 +84,11 @@ pub async fn serve(listener: TcpListener, state: Arc<State>, views: Views) {
                 let answer = answer(&state, &request, loopback, views);
                 async move { Ok::<_, Infallible>(answer) }
             });
+            let _permit = permit;
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(60))
+                .keep_alive(keep_alive)
+                .header_read_timeout(Duration::from_secs(patience))
                 .serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "an admin connection ended");

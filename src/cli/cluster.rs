@@ -1,6 +1,6 @@
 //! The flags of a cluster, made into a connection and into what `sources` and `report` need.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::bail;
 
@@ -43,7 +43,13 @@ pub(super) async fn connect(args: &ClusterArgs, hostname: &str) -> anyhow::Resul
         cookie_keys: cookie_keys.clone(),
     };
     let watched = cluster::Options {
-        namespaces: args.watch_namespace.iter().map(|namespace| Arc::from(namespace.as_str())).collect(),
+        namespaces: args
+            .watch_namespace
+            .iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(|namespace| Arc::from(namespace.as_str()))
+            .collect(),
         ingress_selector: args.ingress_selector.clone(),
         cookie_keys,
         publish_service,

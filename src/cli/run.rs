@@ -3,16 +3,20 @@
 use std::{
     io::{IsTerminal as _, Write as _},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
 };
 
 use super::{
@@ -122,7 +126,8 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     let (updates, received) = mpsc::channel(64);
     let control = Control::new(settings.claims.clone(), first_keys.clone(), published.clone(), Arc::clone(&metrics));
     let (control, _source, report) = runtime.block_on(source(args, &settings, control, updates, &metrics))?;
-    runtime.spawn(control.run(received, follow_keys(&runtime, args.cookie_keys_file.clone(), first_keys)));
+    let keys = follow_keys(&runtime, args.cookie_keys_file.clone(), first_keys);
+    let mut control = runtime.spawn(control.run(received, keys));
     let shown = Arc::new(admin::State {
         table: Arc::clone(&published.table),
         diagnostics: Arc::clone(&published.diagnostics),
@@ -141,6 +146,7 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
         tokio::select! {
             ready = ready.wait_for(|ready| *ready) => ready.map(|_| true).context("the objects could not be read"),
             () = signals.any() => Ok(false),
+            _ = &mut control => Err(anyhow!(BROKEN)),
         }
     };
     if !runtime.block_on(is_ready)? {
@@ -161,7 +167,9 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     started(&addresses);
     let (stopping, stopped) = oneshot::channel();
     let reporting = report.map(|report| (report, stopping));
-    let ending = runtime.spawn(end_on_signal(signals, drain, Arc::clone(&settings), Arc::clone(&metrics), reporting));
+    let broken = Arc::new(AtomicBool::new(false));
+    let reason = reason_to_end(signals, control, Arc::clone(&broken));
+    let ending = runtime.spawn(end_after(reason, drain, Arc::clone(&settings), Arc::clone(&metrics), reporting));
     running.join();
     ending.abort();
     // A short drain is over before the Lease is given back. An error says that nobody does that.
@@ -169,8 +177,11 @@ pub(super) fn serve(args: &RunArgs, started: impl FnOnce(&Addresses)) -> anyhow:
     access_log.flush(Duration::from_secs(2));
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("ended");
-    Ok(())
+    if broken.load(Ordering::Relaxed) { Err(anyhow!(BROKEN)) } else { Ok(()) }
 }
+
+/// A fault of the program: control ends only when the source of objects has, and neither does by itself.
+const BROKEN: &str = "what reads objects has ended unexpectedly; the log says why";
 
 /// The keys of cookies, as their file has them from now on.
 fn follow_keys(runtime: &Runtime, file: Option<PathBuf>, first: Keys) -> watch::Receiver<Keys> {
@@ -242,16 +253,28 @@ impl Signals {
     }
 }
 
+/// A signal; or that nothing changes the table any more: serving on with it would be worse than starting anew.
+async fn reason_to_end(mut signals: Signals, control: JoinHandle<()>, broken: Arc<AtomicBool>) -> Signals {
+    tokio::select! {
+        () = signals.any() => {}
+        _ = control => {
+            tracing::error!("{BROKEN}: ending, to be started anew");
+            broken.store(true, Ordering::Relaxed);
+        }
+    }
+    signals
+}
+
 /// Workers end by themselves once the drain is over; a second signal cuts it short. Whoever waits for the end of
 /// reporting is told.
-async fn end_on_signal(
-    mut signals: Signals,
+async fn end_after(
+    reason: impl Future<Output = Signals>,
     drain: Drain,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     reporting: Option<(Report, oneshot::Sender<()>)>,
 ) {
-    signals.any().await;
+    let mut signals = reason.await;
     let limits = &settings.limits;
     tracing::info!(delay = ?limits.drain_delay, timeout = ?limits.drain, "ending: not ready any more");
     metrics.ready.set(0);

@@ -83,8 +83,10 @@ pub struct Rotation {
     secret: Key,
     /// Whether somebody makes the Secret if it is absent; else the random key of this process has to do.
     made: bool,
-    /// The keys in use, and the text they were read from.
+    /// What the Secret says, and its text.
     current: Option<(Keys, Arc<str>)>,
+    /// What signs and verifies now: the same, or with a new key behind the one that signed before.
+    effective: Option<Keys>,
     /// What is to be used from then on.
     next: Option<(Instant, Keys)>,
     fault: Option<Diagnostic>,
@@ -97,7 +99,7 @@ const INTRODUCE: Duration = Duration::from_secs(30);
 impl Rotation {
     /// Before anything is known. `made` says whether the leader makes the Secret if it is absent.
     pub fn new(secret: Key, made: bool) -> Self {
-        Self { secret, made, current: None, next: None, fault: None }
+        Self { secret, made, current: None, effective: None, next: None, fault: None }
     }
 
     /// Whether there are keys to sign with that the other replicas have as well, or can't have.
@@ -131,7 +133,13 @@ impl Rotation {
             CookieKeys::Unusable(why) => why.clone(),
             // The leader makes it; while there are keys in use, it makes it of these.
             CookieKeys::Absent if self.current.is_some() => "it is gone".to_owned(),
-            CookieKeys::Absent if self.made => return None,
+            CookieKeys::Absent if self.made => {
+                let subject = ObjectId::new(Kind::Secret, self.secret.clone()).subject();
+                let said =
+                    Diagnostic::info(subject, "", "CookieKeys", "it does not exist yet: not ready until it is made");
+                self.fault = Some(said.help("a replica makes it, within seconds; if none may, its log says so"));
+                return None;
+            }
             CookieKeys::Absent => "it does not exist, and nobody may make it".to_owned(),
         };
         let subject = ObjectId::new(Kind::Secret, self.secret.clone()).subject();
@@ -150,21 +158,19 @@ impl Rotation {
         if before.as_ref().is_some_and(|(before, _)| *before == keys) {
             return None;
         }
-        // What signs now, which may itself be in the place of a key that is being introduced.
-        self.next = None;
-        let introduced = before.and_then(|(before, _)| keys.introduced_after(&before));
-        match introduced {
-            Some(introduced) => {
-                self.next = Some((now + INTRODUCE, keys));
-                Some(introduced)
-            }
-            None => Some(keys),
-        }
+        // After what signs now, which may still be the key before one that is being introduced.
+        let introduced = self.effective.as_ref().and_then(|effective| keys.introduced_after(effective));
+        self.next = introduced.is_some().then(|| (now + INTRODUCE, keys.clone()));
+        let effective = introduced.unwrap_or(keys);
+        self.effective = Some(effective.clone());
+        Some(effective)
     }
 
     /// The keys that sign from now on.
     pub fn finish(&mut self) -> Option<Keys> {
-        self.next.take().map(|(_, keys)| keys)
+        let (_, keys) = self.next.take()?;
+        self.effective = Some(keys.clone());
+        Some(keys)
     }
 }
 
@@ -186,13 +192,17 @@ mod tests {
         assert!(lone.is_known() && lone.fault().unwrap().message.contains("random key"));
         let mut rotation = Rotation::new(Key::new("n", "s"), true);
         assert_eq!(rotation.take(&CookieKeys::Absent, start), None);
-        assert!(rotation.fault().is_none() && !rotation.is_known());
+        assert!(rotation.fault().unwrap().message.contains("not ready") && !rotation.is_known());
         assert_eq!(rotation.take(&text(&[1]), start), Some(keys(&[1])));
         assert_eq!(rotation.take(&text(&[1]), start), None);
         assert_eq!(rotation.take(&text(&[2, 1]), start), Some(keys(&[1, 2])));
         assert_eq!(rotation.due(), Some(start + INTRODUCE));
-        // Once more in between: the second of three goes on signing.
-        assert_eq!(rotation.finish(), Some(keys(&[2, 1])));
+        // Once more in between: the first goes on signing, and the one in the middle never does.
+        let later = start + Duration::from_secs(10);
+        assert_eq!(rotation.take(&text(&[3, 2, 1]), later), Some(keys(&[1, 3, 2])));
+        assert_eq!(rotation.due(), Some(later + INTRODUCE));
+        assert_eq!(rotation.finish(), Some(keys(&[3, 2, 1])));
+        assert_eq!(rotation.take(&text(&[2, 1]), later), Some(keys(&[2, 1])));
         assert_eq!(rotation.due(), None);
         // What is bad or gone changes nothing.
         for bad in

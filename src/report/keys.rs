@@ -1,6 +1,7 @@
 //! Makes the Secret of cookie keys when it is not there, so that all replicas sign with the same.
 //!
-//! Takes the mailbox, and works as long as this replica leads. It never reads the Secret, never changes one that is
+//! Takes the mailbox, and works as long as this replica leads; or where nobody who leads makes it: the leader may be of
+//! another installation's flags, an update that waits for us, or nobody may lead at all. It never reads the Secret, never changes one that is
 //! there, and says nothing of what is in it.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -9,7 +10,10 @@ use aws_lc_rs::rand;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{api::ObjectMeta, core::Request};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{
     CookieKeys, MANAGER,
@@ -39,9 +43,60 @@ pub(super) struct Maker {
     pub(super) secret: Key,
 }
 
+/// How long a leader is waited for. To make the Secret is safe for anybody: the first one wins.
+const STAND_IN: Duration = Duration::from_secs(10);
+
 impl Maker {
+    /// Makes it whenever it is absent: at once while this replica leads, else after a time.
+    pub(super) async fn run(self, mut leads: watch::Receiver<bool>) {
+        let mut said = Said::default();
+        // The telling that was answered: the news of a Secret just made are still to come.
+        let mut answered = None;
+        loop {
+            tokio::select! {
+                led = async { leads.wait_for(|leads| *leads).await.is_ok() } => if !led {
+                    return;
+                },
+                (text, told) = self.missed(answered) => {
+                    match self.make(text).await {
+                        Ok(made) => {
+                            if made {
+                                tracing::info!(secret = %self.secret, "the Secret of cookie keys is made");
+                            }
+                            answered = Some(told);
+                        }
+                        Err(trouble) => self.say(&mut said, &trouble),
+                    }
+                    continue;
+                }
+            }
+            tokio::select! {
+                () = async { _ = leads.wait_for(|leads| !*leads).await.is_ok() } => {}
+                never = self.lead() => match never {},
+            }
+        }
+    }
+
+    /// Until it has been absent for longer than a leader takes to make it.
+    async fn missed(&self, answered: Option<u64>) -> (Option<String>, u64) {
+        loop {
+            let (state, told) = self.mailbox.cookie_keys();
+            let text = match state {
+                CookieKeys::Absent(text) if answered != Some(told) => text,
+                _ => {
+                    self.mailbox.keys.notified().await;
+                    continue;
+                }
+            };
+            tokio::select! {
+                () = self.mailbox.keys.notified() => {}
+                () = sleep(between(STAND_IN, STAND_IN.mul_f64(1.5))) => return (text, told),
+            }
+        }
+    }
+
     /// Makes it whenever it is absent, until dropped.
-    pub(super) async fn lead(&self) -> Infallible {
+    async fn lead(&self) -> Infallible {
         let (mut said, mut failures, mut again) = (Said::default(), 0_u32, None);
         // The telling that was answered: the news of a Secret just made are still to come.
         let mut answered = None;

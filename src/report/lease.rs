@@ -26,6 +26,9 @@ use super::{
 };
 use crate::{metrics::Metrics, objects::Key};
 
+/// For how long after it was away a server's refusals are not passed on: while it starts it knows nobody's permissions.
+const STARTING: Duration = Duration::from_secs(10);
+
 /// The times of an election; client-go's by default.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timing {
@@ -123,6 +126,8 @@ pub(super) struct Election {
     seen: Option<Seen>,
     /// When the Lease was last looked at: from before the request.
     looked: Option<Instant>,
+    /// When the server was last away.
+    away: Option<Instant>,
     said: Said,
 }
 
@@ -136,7 +141,7 @@ impl Election {
         metrics: Arc<Metrics>,
     ) -> Self {
         let api = Api::namespaced(client, &key.namespace);
-        Self { api, key, me, timing, leads, metrics, seen: None, looked: None, said: Said::default() }
+        Self { api, key, me, timing, leads, metrics, seen: None, looked: None, away: None, said: Said::default() }
     }
 
     /// Takes part until `stop` comes, then gives the Lease back.
@@ -282,6 +287,12 @@ impl Election {
 
     fn say(&mut self, trouble: &Trouble) {
         let (lease, text) = (&self.key, &trouble.text);
+        if trouble.kind == Kind::Away {
+            self.away = Some(Instant::now());
+        } else if self.away.is_some_and(|away| away.elapsed() < STARTING) {
+            tracing::debug!(%lease, "the Lease is refused by a server that starts: {text}");
+            return;
+        }
         if !self.said.news("acquire", text) {
             return;
         }

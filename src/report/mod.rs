@@ -169,7 +169,7 @@ impl Report {
         }
         if let Some(secret) = cookie_keys {
             let maker = Maker { client: client.clone(), mailbox: Arc::clone(&mailbox), secret };
-            writers.push(tokio::spawn(while_leading(leads.clone(), async move || maker.lead().await)));
+            writers.push(tokio::spawn(maker.run(leads.clone())));
         }
         let election = Election::new(client, (lease, identity), timing, leading, metrics);
         let (stop, stopped) = oneshot::channel::<()>();

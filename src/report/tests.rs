@@ -467,6 +467,7 @@ async fn the_secret_of_cookie_keys_is_made_once() {
     }
     until(|| !api.found("/secrets/").is_empty()).await;
     let text = api.found("/secrets/")[0]["data"]["keys"].clone();
+    b.report.cookie_keys(CookieKeys::Present);
     pass(600).await;
     assert_eq!(api.asked(&Method::POST, "/secrets").len(), 1);
     // The next leader, who has not heard of it yet, tries and leaves it as it is.
@@ -494,6 +495,20 @@ async fn the_secret_of_cookie_keys_is_made_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_who_does_not_make_the_secret_is_not_waited_for_for_ever() {
+    let api = FakeApi::default();
+    // An update that names another Secret: the old replica leads, and waits for the new one to be ready.
+    let old = Replica::with(&api, "old", Options { cookie_keys: None, ..options("old") });
+    old.leads().await;
+    let new = Replica::start(&api, "new");
+    new.report.cookie_keys(CookieKeys::Absent(None));
+    pass(5).await;
+    assert!(api.found("/secrets/").is_empty(), "a leader who makes it comes first");
+    until(|| !api.found("/secrets/").is_empty()).await;
+    assert!(*old.report.leads.borrow() && !*new.report.leads.borrow());
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_the_lease_nothing_is_written() {
     let api = FakeApi::default();
     api.refuse(|_, _, path| path.contains("/leases").then_some((403, "")));
@@ -501,12 +516,11 @@ async fn without_the_lease_nothing_is_written() {
     api.ingress(&key("one"), &[]);
     a.ours("one", &[]);
     a.report.diagnostics(vec![told("Ingress", "shop", "one", "wrong")]);
-    a.report.cookie_keys(CookieKeys::Absent(None));
     pass(120).await;
     assert!(api.world().seen.iter().all(|seen| seen.path.contains("/leases")));
     let tries = api.world().seen.len();
     assert!((25..=60).contains(&tries), "{tries}");
     api.world().refuse = None;
-    until(|| api.status(&key("one")) == mine() && !api.found("/secrets/").is_empty()).await;
+    until(|| api.status(&key("one")) == mine()).await;
     until(|| api.found("/events/").len() == 1).await;
 }

@@ -119,9 +119,9 @@ impl Scene {
             let said = self.gate.messages(code);
             assert!(said.is_empty(), "{code}: {said:?}");
         }
-        let refused = ["we may not list", "knows no middlewares", "can't be watched"];
+        let refused = ["we may not list", "knows no middlewares", "can't be watched", "the Lease may not be used"];
         let said = refused.map(|text| self.log_lines(text));
-        assert_eq!(said, [0; 3], "{refused:?} in the log");
+        assert_eq!(said, [0; 4], "{refused:?} in the log");
     }
 
     /// Makes a change as soon as the API server takes it, and waits until it is followed.

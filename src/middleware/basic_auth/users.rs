@@ -56,8 +56,7 @@ impl Users {
     /// lines and those that start with `#` are skipped; of two lines for one user the later counts, as in Traefik.
     ///
     /// # Errors
-    /// [`InvalidField`] `secret` with the line and the user (never the hash) of what can't be read, or when there is
-    /// nobody.
+    /// [`InvalidField`] `secret` with the line (and nothing of it) that can't be read, or when there is nobody.
     pub fn htpasswd(text: &[u8]) -> Result<Self, InvalidField> {
         let invalid = |message: String| InvalidField::new(FIELD, message, HELP);
         let text = std::str::from_utf8(text).map_err(|_| invalid("the users are no UTF-8 text".to_owned()))?;
@@ -71,7 +70,8 @@ impl Users {
                 return Err(invalid(format!("line {number} is not `user:hash`")));
             };
             let stored = Stored::parse(hash)
-                .map_err(|why| invalid(format!("line {number}: the hash of user `{}` {why}", user.escape_debug())))?;
+                // Not who it is: whoever may name a Secret need not be one who may read it.
+                .map_err(|why| invalid(format!("line {number}: the hash {why}")))?;
             first.get_or_insert(user);
             passwords.insert(Box::from(user), stored);
         }
@@ -156,7 +156,7 @@ impl fmt::Debug for Users {
 }
 
 impl Stored {
-    /// What is wrong with it reads on from "the hash of user `x`".
+    /// What is wrong with it reads on from "the hash".
     fn parse(hash: &str) -> Result<Self, String> {
         if let Some(encoded) = hash.strip_prefix("{SHA}") {
             let bytes = STANDARD.decode(encoded).ok().and_then(|bytes| <[u8; 20]>::try_from(bytes).ok());

@@ -59,10 +59,16 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Connection, ConnectErr
         }
         None => Config::incluster().map_err(ConnectError::NoCluster)?,
     };
+    if let Some(proxy) = config.proxy_url.take() {
+        tracing::warn!(%proxy, "the API server is asked directly: a proxy for it is not supported");
+    }
     config.connect_timeout = Some(CONNECT);
     config.write_timeout = Some(WRITE);
     config.read_timeout = Some(SILENCE);
     config.reset_reader_on_write = true;
+    // All who ask try again by themselves. Unseen below them, a server that starts (503, `Retry-After: 5`) would cost five
+    // seconds after it is ready, and nobody would be told.
+    config.default_retry = false;
     let agent = HeaderValue::from_static(concat!("headgate/", env!("CARGO_PKG_VERSION")));
     config.headers.push((header::USER_AGENT, agent));
     let namespace = config.default_namespace.clone();

@@ -6,7 +6,7 @@
 //! shows more of it than before: somebody replaced its definition.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -16,9 +16,10 @@ use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use super::{
     Options,
-    feed::{self, Fault, News, Query, Resource},
+    fault::Fault,
+    feed::{self, News, Query, Resource},
     secrets::References,
-    watched::{Feed, Held, Role, cookie_keys, knows_sticky},
+    watched::{Feed, Held, Role, certificate, cookie_keys, knows_sticky, too_many_secrets},
     wire::Wire,
 };
 use crate::{
@@ -57,6 +58,12 @@ pub(super) struct Hub {
     knows_sticky: Option<bool>,
     /// Since when, and why, the server can't be reached.
     away: Option<(Instant, String)>,
+    /// Whether the Secrets that are named at the start are known.
+    secrets_named: bool,
+    /// Namespaces that name more Secrets than are watched by name.
+    crowded: BTreeSet<Arc<str>>,
+    /// Whether everything that is needed has been listed.
+    needed: bool,
     said: Vec<Diagnostic>,
     listed: bool,
 }
@@ -80,6 +87,9 @@ impl Hub {
             unreadable: BTreeMap::new(),
             knows_sticky: None,
             away: None,
+            secrets_named: false,
+            crowded: BTreeSet::new(),
+            needed: false,
             said: Vec::new(),
             listed: false,
         };
@@ -125,13 +135,13 @@ impl Hub {
         }
     }
 
-    fn open(&mut self, role: Role, query: Query) {
+    fn open(&mut self, role: Role, query: Query) -> u64 {
         let number = self.next;
         self.next += 1;
         let follow = feed::follow(number, query.clone(), self.client.clone(), self.out.clone());
         let task = self.tasks.spawn(follow);
-        let feed = Feed { role, query, held: HashMap::new(), seen: None, listed: false, fault: None, task };
-        self.feeds.insert(number, feed);
+        self.feeds.insert(number, Feed::new(role, query, task));
+        number
     }
 
     /// Runs until nobody reads the updates.
@@ -165,20 +175,24 @@ impl Hub {
     fn take(&mut self, number: u64, news: News) {
         let Some(feed) = self.feeds.get_mut(&number) else { return };
         if let News::Fault(fault) = news {
-            return feed.fail(fault);
+            let for_good = matches!(fault, Fault::Forbidden | Fault::Unknown | Fault::Refused(_));
+            feed.fail(fault);
+            feed.refused |= for_good && self.needed;
+            return;
         }
-        // Also a listing that only begins: with pages that is said before the server has been asked.
-        if !matches!(news, News::Listing) {
-            feed.recover();
-        }
+        feed.recover();
         match news {
-            News::Listing => feed.seen = Some(HashSet::new()),
+            News::Listing { rewound } => {
+                feed.seen = Some(HashSet::new());
+                feed.reread = rewound;
+            }
+            News::Watching => {}
             News::Listed(wire) => {
                 let key = wire.key();
                 if let Some(seen) = &mut feed.seen {
                     seen.insert(key.clone());
                 }
-                if feed.held.get(&key).is_none_or(|held| held.is_outdone_by(&wire)) {
+                if feed.reread || feed.held.get(&key).is_none_or(|held| held.is_outdone_by(&wire)) {
                     self.apply(number, key, &wire);
                 }
             }
@@ -191,6 +205,7 @@ impl Hub {
                 let role = feed.role.clone();
                 gone.into_iter().for_each(|key| self.delete(number, key));
                 self.look_at_secrets |= matches!(role, Role::Optional(_) | Role::Needed(Kind::Ingress));
+                self.have_needed();
                 if self.feeds.get(&number).is_some_and(|feed| feed.held.is_empty()) {
                     self.nothing_there(&role);
                 }
@@ -212,6 +227,7 @@ impl Hub {
         let id = ObjectId::new(kind, key);
         match wire.object(kind) {
             Ok(object) => {
+                let object = if role == Role::Optional(Kind::Secret) { certificate(object) } else { object };
                 self.unreadable.remove(&id);
                 self.look_at_secrets |= self.references.apply(&object) || kind == Kind::Secret;
                 self.pending.insert(id, Some(object));
@@ -258,10 +274,32 @@ impl Hub {
         let stuck = |feed: &Feed| feed.role == Role::Optional(Kind::Middleware) && feed.fault == Some(Fault::Unknown);
         let numbers: Vec<u64> = self.feeds.iter().filter(|(_, feed)| stuck(feed)).map(|(n, _)| *n).collect();
         for number in numbers {
-            if let Some(feed) = self.feeds.remove(&number) {
-                feed.task.abort();
-                self.open(feed.role, feed.query);
-            }
+            self.ask_again(number);
+        }
+    }
+
+    /// Lets a feed that waits to try again do so at once. What it holds stays known, so that it can be found gone.
+    fn ask_again(&mut self, number: u64) {
+        let Some(old) = self.feeds.remove(&number) else { return };
+        old.task.abort();
+        let number = self.open(old.role, old.query);
+        if let Some(feed) = self.feeds.get_mut(&number) {
+            (feed.held, feed.listed, feed.awaited) = (old.held, old.listed, old.awaited);
+            (feed.fault, feed.failing, feed.refused) = (old.fault, old.failing, old.refused);
+        }
+    }
+
+    /// When all is listed that is needed: what was refused before may have been refused by a server that had yet to
+    /// read its own roles, so that it is asked once more before anything is made of it.
+    fn have_needed(&mut self) {
+        let needed = |feed: &&Feed| matches!(feed.role, Role::Needed(_));
+        if self.needed || !self.feeds.values().filter(needed).all(|feed| feed.listed) {
+            return;
+        }
+        self.needed = true;
+        let faulty = self.feeds.iter().filter(|(_, feed)| feed.fault.is_some()).map(|(number, _)| *number);
+        for number in faulty.collect::<Vec<_>>() {
+            self.ask_again(number);
         }
     }
 
@@ -274,8 +312,11 @@ impl Hub {
         }
         self.look_at_secrets = false;
         let by_type: Vec<&Feed> = self.feeds.values().filter(|f| f.role == Role::Optional(Kind::Secret)).collect();
-        let mut wanted = self.references.wanted(|key| by_type.iter().any(|feed| feed.held.contains_key(key)));
         let named = |feed: &Feed| if let Role::Named(key) = &feed.role { Some(key.clone()) } else { None };
+        let held: BTreeSet<Key> = self.feeds.values().filter(|f| !f.held.is_empty()).filter_map(named).collect();
+        let known = |key: &Key| by_type.iter().any(|feed| feed.held.contains_key(key));
+        let (mut wanted, crowded) = self.references.wanted(known, |key| held.contains(key));
+        self.crowded = crowded;
         let open: Vec<(u64, Key)> = self.feeds.iter().filter_map(|(n, feed)| Some((*n, named(feed)?))).collect();
         for (number, key) in open {
             if !wanted.remove(&key)
@@ -289,8 +330,12 @@ impl Hub {
             }
         }
         for key in wanted {
-            self.open(Role::Named(key.clone()), one(Kind::Secret, &key));
+            let number = self.open(Role::Named(key.clone()), one(Kind::Secret, &key));
+            if let Some(feed) = self.feeds.get_mut(&number) {
+                feed.awaited = !self.secrets_named;
+            }
         }
+        self.secrets_named = true;
     }
 
     /// Tells what is new. False when nobody listens.
@@ -318,11 +363,14 @@ impl Hub {
     /// One outage of the server is one fault, however many feeds it ends.
     fn look_for_server(&mut self) {
         let why = self.feeds.values().find_map(|feed| match &feed.fault {
-            Some(Fault::Unreachable(why)) => Some(why),
+            Some(Fault::Unreachable(why)) => Some((feed.query.resource.name(), why)),
             _ => None,
         });
+        // Where others are watched, it is not the server that is away.
+        let alone = self.feeds.values().any(|feed| feed.fault.is_none() && feed.listed);
+        let why = why.map(|(name, why)| if alone { format!("for {name}: {why}") } else { why.clone() });
         match (why, &self.away) {
-            (Some(why), None) => self.away = Some((Instant::now(), why.clone())),
+            (Some(why), None) => self.away = Some((Instant::now(), why)),
             (None, Some((since, _))) => {
                 if since.elapsed() >= AWAY {
                     tracing::info!(after = ?since.elapsed(), "the API server is back");
@@ -353,6 +401,7 @@ impl Hub {
             let said = Diagnostic::warning(subject, "", "Unreachable", format!("the API server is away: {why}"));
             all.insert(said.help("traffic goes on with the last good state; changes wait until it is back"));
         }
+        all.extend(self.crowded.iter().map(too_many_secrets));
         all.extend(self.feeds.values().filter_map(Feed::diagnostic));
         all.into_iter().collect()
     }

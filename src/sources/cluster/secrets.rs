@@ -9,8 +9,11 @@ use std::{
 
 use crate::objects::{Key, Kind, Object, ObjectId};
 
-/// The most Secrets of Ingresses that are watched by name: each takes a connection to the API server.
-const MOST_OF_INGRESSES: usize = 128;
+/// The most Secrets of a namespace that are watched by name, each by a connection to the API server: what one namespace
+/// names may cost itself, and nobody else.
+const MOST_OF_NAMESPACE: usize = 64;
+/// The most of all namespaces together.
+const MOST: usize = 1_024;
 
 /// Who names which Secret.
 #[derive(Debug, Default)]
@@ -56,12 +59,29 @@ impl References {
         true
     }
 
-    /// What has to be watched by name, when these are known already.
-    pub(super) fn wanted(&self, known: impl Fn(&Key) -> bool) -> BTreeSet<Key> {
-        let unknown = || self.counts.iter().filter(|(key, _)| !known(key));
-        let of_middlewares = unknown().filter(|(_, count)| count.0 > 0);
-        let of_ingresses = unknown().filter(|(_, count)| count.0 == 0).take(MOST_OF_INGRESSES);
-        of_middlewares.chain(of_ingresses).map(|(key, _)| key.clone()).collect()
+    /// What has to be watched by name, when some are `known` already, and others `held` by such a watch. The second are
+    /// the namespaces that name too many, of which some are left out: never one that is held, those of Middlewares
+    /// before those of Ingresses.
+    pub(super) fn wanted(
+        &self,
+        known: impl Fn(&Key) -> bool,
+        held: impl Fn(&Key) -> bool,
+    ) -> (BTreeSet<Key>, BTreeSet<Arc<str>>) {
+        let mut unknown: Vec<_> = self.counts.iter().filter(|(key, _)| !known(key)).collect();
+        // Stable: by name within.
+        unknown.sort_by_key(|(key, count)| (!held(key), count.0 == 0));
+        let (mut wanted, mut crowded) = (BTreeSet::new(), BTreeSet::new());
+        let mut of_namespace: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
+        for (key, _) in unknown {
+            let count = of_namespace.entry(&key.namespace).or_default();
+            if (*count >= MOST_OF_NAMESPACE || wanted.len() >= MOST) && !held(key) {
+                crowded.insert(Arc::clone(&key.namespace));
+                continue;
+            }
+            *count += 1;
+            wanted.insert(key.clone());
+        }
+        (wanted, crowded)
     }
 }
 
@@ -107,7 +127,7 @@ mod tests {
         assert!(references.apply(&ingress("b", &["y"])));
         assert!(references.apply(&middleware("m", "users")));
         let key = |name| Key::new("n", name);
-        let wanted = |r: &References| r.wanted(|k| &*k.name == "x");
+        let wanted = |r: &References| r.wanted(|k| &*k.name == "x", |_| false).0;
         assert_eq!(wanted(&references), BTreeSet::from([key("users"), key("y")]));
         assert!(references.delete(&ingress("a", &[]).id()));
         assert_eq!(wanted(&references), BTreeSet::from([key("users"), key("y")]));
@@ -119,14 +139,21 @@ mod tests {
     }
 
     #[test]
-    fn those_of_ingresses_are_bounded_those_of_middlewares_come_first() {
+    fn a_namespace_that_names_too_many_harms_only_itself() {
         let mut references = References::default();
         for n in 0..500 {
             references.apply(&ingress(&format!("i{n}"), &[&format!("s{n:03}")]));
         }
         references.apply(&middleware("m", "zzz"));
-        let wanted = references.wanted(|_| false);
-        assert_eq!(wanted.len(), MOST_OF_INGRESSES + 1);
-        assert!(wanted.contains(&Key::new("n", "zzz")));
+        let other =
+            serde_json::json!({"metadata": {"name": "i", "namespace": "o"}, "spec": {"tls": [{"secretName": "a"}]}});
+        references.apply(&Object::Ingress(Arc::new(serde_json::from_value(other).unwrap())));
+        let (wanted, crowded) = references.wanted(|_| false, |key| &*key.name == "s499");
+        assert_eq!(wanted.len(), MOST_OF_NAMESPACE + 1);
+        // What a Middleware names comes first; what is held stays; other namespaces don't feel it.
+        for key in [Key::new("n", "zzz"), Key::new("n", "s499"), Key::new("o", "a")] {
+            assert!(wanted.contains(&key), "{key}");
+        }
+        assert_eq!(crowded, BTreeSet::from(["n".into()]));
     }
 }

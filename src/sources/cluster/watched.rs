@@ -1,15 +1,16 @@
 //! What a feed is for, how far it has come, what is wrong with it; and how the two things are read that are no objects of
 //! the store.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::Value;
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 
-use super::{
-    feed::{Fault, Query},
-    wire::Wire,
-};
+use super::{fault::Fault, feed::Query, wire::Wire};
 use crate::{
     diagnostic::{Diagnostic, Subject},
     objects::{Key, Kind, Object},
@@ -71,20 +72,53 @@ pub(super) struct Feed {
     pub(super) held: HashMap<Key, Held>,
     /// During a listing: what has been in it so far.
     pub(super) seen: Option<HashSet<Key>>,
+    /// During a listing: whether what is held has to be read again, whatever its version.
+    pub(super) reread: bool,
     pub(super) listed: bool,
     pub(super) fault: Option<Fault>,
+    /// Since when there is a fault.
+    pub(super) failing: Option<Instant>,
+    /// Whether it was refused at a time when everything that is needed had been listed: refused for good, as far as can
+    /// be told, and not by a server that has yet to read its own roles.
+    pub(super) refused: bool,
+    /// Whether it is waited for before the first table: not if somebody names ever new Secrets.
+    pub(super) awaited: bool,
     pub(super) task: AbortHandle,
 }
 
+/// How long a kind may be out of reach, while others are not, before the first table comes without it.
+const STUCK: Duration = Duration::from_secs(30);
+
 impl Feed {
+    /// One that has heard nothing yet.
+    pub(super) fn new(role: Role, query: Query, task: AbortHandle) -> Self {
+        Self {
+            role,
+            query,
+            held: HashMap::new(),
+            seen: None,
+            reread: false,
+            listed: false,
+            fault: None,
+            failing: None,
+            refused: false,
+            awaited: true,
+            task,
+        }
+    }
+
     /// Whether there is nothing to wait for before the first table.
     pub(super) fn is_settled(&self) -> bool {
-        let refused = matches!(self.fault, Some(Fault::Forbidden | Fault::Unknown | Fault::Refused(_)));
-        self.listed
-            || match self.role {
-                Role::Needed(_) | Role::Keys => false,
-                Role::Optional(_) | Role::Named(_) | Role::Definition => refused,
-            }
+        // A kind alone that the server can't give us (a broken encryption, a broken conversion) must not keep us from
+        // serving all others for ever.
+        let stuck = || self.failing.is_some_and(|since| since.elapsed() >= STUCK);
+        match self.role {
+            Role::Needed(_) | Role::Keys => self.listed,
+            Role::Optional(_) => self.listed || self.refused || stuck(),
+            Role::Named(_) => self.listed || !self.awaited || self.refused || stuck(),
+            // Traffic does not depend on knowing why Middlewares are refused.
+            Role::Definition => true,
+        }
     }
 
     pub(super) fn fail(&mut self, fault: Fault) {
@@ -95,10 +129,12 @@ impl Feed {
         if self.fault.as_ref() != Some(&fault) {
             tracing::debug!(of = self.query.resource.name(), ?fault, "a watch fails");
         }
+        self.failing.get_or_insert_with(Instant::now);
         self.fault = Some(fault);
     }
 
     pub(super) fn recover(&mut self) {
+        (self.failing, self.refused) = (None, false);
         if let Some(fault) = self.fault.take() {
             tracing::debug!(of = self.query.resource.name(), after = ?fault, "watched again");
         }
@@ -147,6 +183,25 @@ impl Feed {
         };
         Some(Diagnostic::error(subject, "", code, message).help(help))
     }
+}
+
+/// Of a Secret that is watched for its type, only what makes a certificate is kept: whatever else somebody puts into it
+/// would be memory of ours.
+pub(super) fn certificate(object: Object) -> Object {
+    let Object::Secret(mut secret) = object else { return object };
+    if secret.data.len() > 2 {
+        Arc::make_mut(&mut secret).data.retain(|key, _| matches!(&**key, "tls.crt" | "tls.key"));
+    }
+    Object::Secret(secret)
+}
+
+/// What is said to a namespace that names more Secrets than are watched by name.
+pub(super) fn too_many_secrets(namespace: &Arc<str>) -> Diagnostic {
+    let subject = Subject { kind: "API", namespace: Arc::clone(namespace), name: "secrets".into() };
+    let message = "its Ingresses and Middlewares name too many Secrets that are not of type kubernetes.io/tls; not all \
+                   of them are read";
+    let help = "remove the names of Secrets that don't exist, and make certificates of type kubernetes.io/tls";
+    Diagnostic::error(subject, "", "TooManySecrets", message).help(help)
 }
 
 /// The text of the Secret of cookie keys.

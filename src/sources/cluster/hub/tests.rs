@@ -31,7 +31,7 @@ impl Rig {
     /// A whole listing.
     fn list(&mut self, role: &Role, objects: &[Value]) {
         let objects = objects.iter().map(|object| News::Listed(wire(object)));
-        self.say(role, [News::Listing].into_iter().chain(objects).chain([News::Complete]));
+        self.say(role, [News::Listing { rewound: false }].into_iter().chain(objects).chain([News::Complete]));
     }
 
     fn list_all_but(&mut self, role: &Role) {
@@ -79,7 +79,7 @@ async fn nothing_is_ready_before_everything_is_listed() {
     rig.list_all_but(&INGRESS);
     assert!(rig.flush().await.is_none());
     // Not even when it is refused: nothing right could be served.
-    rig.say(&INGRESS, [News::Listing, News::Fault(Fault::Forbidden)]);
+    rig.say(&INGRESS, [News::Listing { rewound: false }, News::Fault(Fault::Forbidden)]);
     let update = rig.flush().await.unwrap();
     assert!(!update.listed);
     let said = &update.diagnostics.unwrap()[0];
@@ -91,12 +91,25 @@ async fn nothing_is_ready_before_everything_is_listed() {
     assert_eq!((ids(&update).0, update.diagnostics), (vec!["Ingress n/a".to_owned()], Some(vec![])));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_before_anything_is_granted_is_asked_once_more() {
+    let mut rig = Rig::new(Options::default());
+    // A server that starts knows nobody's permissions.
+    rig.say(&MIDDLEWARE, [News::Listing { rewound: false }, News::Fault(Fault::Forbidden)]);
+    assert!(!rig.flush().await.unwrap().listed);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    rig.list_all_but(&MIDDLEWARE);
+    assert!(rig.flush().await.is_none_or(|update| !update.listed), "closed routes would be told to be so");
+    rig.say(&MIDDLEWARE, [News::Fault(Fault::Forbidden)]);
+    assert!(rig.flush().await.unwrap().listed, "it means it");
+}
+
 #[tokio::test]
 async fn what_names_them_is_closed_where_middlewares_or_secrets_are_refused() {
     let mut rig = Rig::new(Options::default());
     rig.list_all_but(&MIDDLEWARE);
     rig.say(&MIDDLEWARE, [News::Fault(Fault::Unknown)]);
-    rig.say(&SECRET, [News::Listing, News::Fault(Fault::Unreachable("gone".into()))]);
+    rig.say(&SECRET, [News::Listing { rewound: false }, News::Fault(Fault::Unreachable("gone".into()))]);
     let update = rig.flush().await.unwrap();
     assert!(update.listed, "a Secret feed that was listed once goes on");
     let codes: Vec<_> = update.diagnostics.unwrap().iter().map(|d| d.code).collect();
@@ -121,7 +134,7 @@ async fn a_relisting_tells_what_differs() {
     rig.list(&SERVICE, &[object("a", 1, json!({})), object("b", 2, json!({})), object("c", 3, json!({}))]);
     rig.flush().await.unwrap();
     // A listing that breaks off deletes nothing.
-    rig.say(&SERVICE, [News::Listing, News::Listed(wire(&object("a", 1, json!({}))))]);
+    rig.say(&SERVICE, [News::Listing { rewound: false }, News::Listed(wire(&object("a", 1, json!({}))))]);
     rig.say(&SERVICE, [News::Fault(Fault::Behind)]);
     assert!(rig.flush().await.is_none());
     let changed = object("b", 5, json!({"spec": {"externalName": "x"}}));
@@ -189,7 +202,7 @@ async fn secrets_are_watched_by_name_where_somebody_names_one() {
     assert!(rig.flush().await.is_some_and(|update| !update.listed), "named Secrets are waited for");
     assert_eq!(rig.named(), ["n/odd", "n/users"]);
     rig.list(&Role::Named(Key::new("n", "odd")), &[object("odd", 1, json!({}))]);
-    rig.say(&Role::Named(Key::new("n", "users")), [News::Listing, News::Fault(Fault::Forbidden)]);
+    rig.say(&Role::Named(Key::new("n", "users")), [News::Listing { rewound: false }, News::Fault(Fault::Forbidden)]);
     let update = rig.flush().await.unwrap();
     assert!(update.listed);
     assert_eq!(ids(&update).0, ["Secret n/odd"]);
@@ -212,7 +225,7 @@ async fn secrets_are_watched_by_name_where_somebody_names_one() {
 async fn a_right_to_secrets_by_their_names_is_enough() {
     let mut rig = Rig::new(Options::default());
     rig.list_all_but(&SECRET);
-    rig.say(&SECRET, [News::Listing, News::Fault(Fault::Forbidden)]);
+    rig.say(&SECRET, [News::Listing { rewound: false }, News::Fault(Fault::Forbidden)]);
     rig.list(&INGRESS, &[object("a", 1, json!({"spec": {"tls": [{"secretName": "shop"}]}}))]);
     rig.flush().await;
     assert_eq!(rig.named(), ["n/shop"]);
