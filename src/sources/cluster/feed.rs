@@ -339,3 +339,6 @@ impl Watch {
         if shown { End::Shown } else { End::Nothing }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -269,3 +269,65 @@ async fn namespaces_have_watches_of_their_own() {
     rig.say(&Role::Keys, [News::Deleted(secret(json!({})))]);
     assert_eq!(rig.flush().await.unwrap().cookie_keys, Some(CookieKeys::Absent));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_went_with_its_definition_while_nobody_looked_is_found_gone() {
+    let mut rig = Rig::new(Options::default());
+    rig.list_all_but(&MIDDLEWARE);
+    rig.list(&MIDDLEWARE, &[object("m", 1, json!({}))]);
+    rig.flush().await.unwrap();
+    rig.say(&MIDDLEWARE, [News::Fault(Fault::Unknown)]);
+    rig.flush().await.unwrap();
+    let crd = json!({"spec": {"versions": [{"name": "v1alpha1", "schema": {"openAPIV3Schema": {"properties": {"spec":
+        {"properties": {"sticky": {}}}}}}}]}});
+    rig.say(&Role::Definition, [News::Applied(wire(&object(DEFINITION, 1, crd)))]);
+    rig.list(&MIDDLEWARE, &[]);
+    assert_eq!(ids(&rig.flush().await.unwrap()).1, ["Middleware n/m"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_over_when_the_watches_are_taken_up_again() {
+    let mut rig = Rig::new(Options::default());
+    rig.list_all_but(&Role::Keys);
+    rig.flush().await.unwrap();
+    let roles: Vec<Role> = rig.hub.feeds.values().map(|feed| feed.role.clone()).collect();
+    for role in &roles {
+        rig.say(role, [News::Fault(Fault::Unreachable("gone".into()))]);
+    }
+    // A connection that breaks is made anew: nobody need be told at once.
+    assert!(rig.flush().await.is_none());
+    tokio::time::advance(AWAY).await;
+    let said = rig.flush().await.unwrap().diagnostics.unwrap();
+    assert_eq!(
+        said.iter().map(|d| (d.code, &*d.message)).collect::<Vec<_>>(),
+        [("Unreachable", "the API server is away: gone")]
+    );
+    for role in &roles {
+        rig.say(role, [News::Watching]);
+    }
+    assert_eq!(rig.flush().await.unwrap().diagnostics, Some(vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_fails_alone_holds_nobody_back_for_ever() {
+    let mut rig = Rig::new(Options::default());
+    rig.list_all_but(&SECRET);
+    rig.say(&SECRET, [News::Fault(Fault::Unreachable("it answers 500".into()))]);
+    assert!(rig.flush().await.is_none_or(|update| !update.listed));
+    tokio::time::advance(Duration::from_secs(31)).await;
+    rig.say(&SECRET, [News::Fault(Fault::Unreachable("it answers 500".into()))]);
+    let update = rig.flush().await.unwrap();
+    assert!(update.listed);
+    assert!(update.diagnostics.unwrap()[0].message.contains("for secrets"));
+}
+
+#[tokio::test]
+async fn of_certificates_only_what_makes_them_is_kept() {
+    let mut rig = Rig::new(Options::default());
+    rig.list_all_but(&SECRET);
+    let data = json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "YQ==", "tls.key": "YQ==", "large": "YQ=="}});
+    rig.list(&SECRET, &[object("t", 1, data)]);
+    let update = rig.flush().await.unwrap();
+    let Object::Secret(secret) = &update.applied[0] else { panic!() };
+    assert_eq!(secret.data.keys().map(|key| &**key).collect::<Vec<_>>(), ["tls.crt", "tls.key"]);
+}
