@@ -1,6 +1,6 @@
 //! The Kubernetes API as a source of objects.
 //!
-//! [`connect`] makes the client, which `report` uses as well. [`start`] runs a [`hub::Hub`] and, for each thing to be watched, a `feed`: a watch with patience that says
+//! [`connect()`] makes the client, which `report` uses as well. [`start`] runs a [`hub::Hub`] and, for each thing to be watched, a `feed`: a watch with patience that says
 //! what it sees. The hub remembers which objects each feed holds, turns what it hears into [`super::Update`]s, says
 //! what can't be watched and why, and decides when everything has been listed. `wire` is the form in which objects come,
 //! `secrets` knows which Secrets are needed by name. What objects mean is known to nobody here.

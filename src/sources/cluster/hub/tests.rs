@@ -161,9 +161,9 @@ async fn the_fullest_reading_of_a_version_counts() {
         Some(middleware.spec.sticky.is_some())
     };
     // A start while the definition lacks the field.
-    rig.list(&MIDDLEWARE, &[pruned.clone()]);
+    rig.list(&MIDDLEWARE, std::slice::from_ref(&pruned));
     assert_eq!(kept(rig.flush().await), Some(false));
-    rig.list(&MIDDLEWARE, &[whole.clone()]);
+    rig.list(&MIDDLEWARE, std::slice::from_ref(&whole));
     assert_eq!(kept(rig.flush().await), Some(true));
     // Lost again, and back.
     rig.list(&MIDDLEWARE, &[pruned]);
