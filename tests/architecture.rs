@@ -53,7 +53,7 @@ const fn ban(path: &'static str, only_in: &'static [&'static str], why: &'static
 const BANS: [Ban; 9] = [
     ban("kube", &["objects", "sources", "report"], "Kubernetes types stay behind the one door"),
     ban("k8s_openapi", &["objects", "sources", "report"], "Kubernetes types stay behind the one door"),
-    ban("kube::runtime", &["sources"], "only sources watch"),
+    ban("kube::runtime", &[], "its watcher hides what we need to know (docs/decisions/0008)"),
     ban("notify", &["sources"], "only sources watch"),
     ban("hyper", &["proxy", "admin", "sources/cluster.rs", "cli"], "HTTP on sockets is for those that serve"),
     ban("hyper_util", &["proxy", "admin", "sources/cluster.rs", "cli"], "HTTP on sockets is for those that serve"),
@@ -525,7 +525,11 @@ fn the_walls_would_be_seen_to_fall() {
         ("dialect/mod.rs", "fn f() { tracing::warn!(); }", "dialect is pure"),
         ("control/mod.rs", "use hyper::Request;", "HTTP on sockets"),
         ("compile/mod.rs", "use k8s_openapi::api::core::v1::Secret;", "one door"),
-        ("report/mod.rs", "use kube::runtime::watcher;", "only sources watch"),
+        (
+            "report/mod.rs",
+            "use kube::runtime::watcher;",
+            "its watcher hides what we need to know (docs/decisions/0008)",
+        ),
         ("cellar/mod.rs", "", "no such room"),
     ];
     for (name, text, expected) in cases {

@@ -71,16 +71,6 @@ impl Keys {
         Self::of(&[key])
     }
 
-    /// One line of a new key, as [`Keys::parse`] reads it.
-    ///
-    /// # Errors
-    /// [`KeysError::NoRandomness`]
-    pub fn random_line() -> Result<String, KeysError> {
-        let mut key = [0; SHORTEST];
-        rand::fill(&mut key).map_err(|_| KeysError::NoRandomness)?;
-        Ok(STANDARD.encode(key))
-    }
-
     /// These keys for as long as other replicas may not have heard of the first one: the one that signed before goes on
     /// signing. `None` where that makes no difference: the first is known already, or the old one is gone.
     pub fn introduced_after(&self, before: &Self) -> Option<Self> {

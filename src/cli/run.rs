@@ -66,7 +66,7 @@ pub(super) fn start_log(level: &str, format: LogFormat) -> anyhow::Result<()> {
         bail!(wrong());
     }
     // What a library has to say of each try to reach an API server, `sources` says once. Who asks for more gets it all.
-    let quiet = if matches!(level, "error" | "warn" | "info") { ",kube_client=off,kube_runtime=off" } else { "" };
+    let quiet = if matches!(level, "error" | "warn" | "info") { ",kube_client=off" } else { "" };
     let filter = tracing_subscriber::EnvFilter::try_new(format!("{level}{quiet}")).with_context(wrong)?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let log = log.with_ansi(std::io::stderr().is_terminal());

@@ -35,8 +35,7 @@ struct Scene {
 impl Scene {
     #[track_caller]
     fn new() -> Self {
-        let headgate =
-            Deployed::apply("base", 1, &["--log-level=info,headgate=debug,kube_client=off,kube_runtime=off"]);
+        let headgate = Deployed::apply("base", 1, &["--log-level=info,headgate=debug,kube_client=off"]);
         let space = Namespace::new("outage");
         space.whoami("app", 2, &[]);
         let pods = space.ready_endpoints("app");
