@@ -1,7 +1,8 @@
-//! The one body type of answers: what hyper's server sends to clients, whoever made it.
+//! The one body type of requests and answers, whoever made them.
 //!
-//! Most answers are [`Body::Full`]: an upstream answer whose bytes came with its head, or one that Headgate makes
-//! itself. Only what really streams pays for a box.
+//! A request has the client's own body, unless a middleware has put another in its place. Most answers are
+//! [`Body::Full`]: an upstream answer whose bytes came with its head, or one that Headgate makes itself. Only what
+//! really streams pays for a box.
 
 use std::{
     pin::Pin,
@@ -38,7 +39,26 @@ pub enum BodyError {
 /// A body that streams. Not `Send`: it lives and dies on one worker.
 pub type Stream = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>;
 
-/// The body of an answer.
+/// How a request's body is framed (RFC 9112 §6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyKind {
+    /// There is none.
+    #[default]
+    None,
+    /// Of this length.
+    Length(u64),
+    /// Of unknown length.
+    Chunked,
+}
+
+impl BodyKind {
+    /// Whether there are bytes to send.
+    pub fn has_bytes(self) -> bool {
+        !matches!(self, Self::None | Self::Length(0))
+    }
+}
+
+/// The body of a request or an answer.
 #[derive(Default)]
 pub enum Body {
     /// No body at all.
@@ -46,6 +66,8 @@ pub enum Body {
     Empty,
     /// The whole body, in memory.
     Full(Bytes),
+    /// A request's, as the client sends it.
+    Client(hyper::body::Incoming),
     /// A body that comes in pieces.
     Stream(Stream),
 }
@@ -62,6 +84,7 @@ impl std::fmt::Debug for Body {
         match self {
             Self::Empty => f.write_str("Empty"),
             Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::Client(_) => f.write_str("Client"),
             Self::Stream(_) => f.write_str("Stream"),
         }
     }
@@ -97,6 +120,7 @@ impl HttpBody for Body {
                 Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 _ => Poll::Ready(None),
             },
+            Self::Client(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Hyper),
             Self::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
     }
@@ -105,6 +129,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(_) => false,
+            Self::Client(body) => body.is_end_stream(),
             Self::Stream(stream) => stream.is_end_stream(),
         }
     }
@@ -113,6 +138,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Client(body) => body.size_hint(),
             Self::Stream(stream) => stream.size_hint(),
         }
     }

@@ -1,30 +1,60 @@
 //! What happens to a request and its answer for a user's reason: Traefik's HTTP middlewares.
 //!
-//! `compile` builds a [`Chain`] for each route, in the order of the annotation; `proxy::forward` runs
-//! [`Chain::request`] before an endpoint is picked and [`Chain::response`] on the way back. Everything that can be
-//! decided when the table is compiled (header values, regexes, password hashes) is held ready here. Nothing in this
-//! room knows Kubernetes types, and nothing opens a socket.
+//! `compile` builds a [`Chain`] for each route, in the order of the annotation; `proxy::forward` sends each request
+//! through it ([`Chain::run`]), and is itself the [`Upstream`] at its inner end. Everything that can be decided when the
+//! table is compiled (header values, regexes, password hashes) is held ready here. Nothing in this room knows
+//! Kubernetes types, and nothing opens a socket.
 
 pub mod basic_auth;
+mod chain;
 pub mod headers;
 mod invalid;
 pub mod redirect_scheme;
 pub mod strip_prefix;
+mod upstream;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt::Debug, net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, Method, Response, StatusCode, header, response};
+use http::{HeaderMap, Method, Response, StatusCode, header};
+use rustls_pki_types::CertificateDer;
+use smallvec::SmallVec;
 
 pub use basic_auth::BasicAuth;
+pub use chain::{Chain, Next};
 pub use headers::Headers;
 pub use invalid::InvalidField;
 pub use redirect_scheme::RedirectScheme;
 pub use strip_prefix::StripPrefix;
+pub use upstream::{Failed, Upstream};
 
-use crate::{body::Body, target::Target};
+use crate::{
+    body::{Body, BodyKind},
+    target::Target,
+};
 
-/// A request as middlewares see and change it. Its body is not theirs to touch.
+/// A request on its way inwards.
 #[derive(Debug)]
+pub struct Request {
+    /// What most middlewares see and change.
+    pub head: Head,
+    /// The body: the client's own as it comes, or what a middleware has put in its place.
+    pub body: Body,
+    /// How the body is framed towards the endpoint. Who replaces the body says so here.
+    pub kind: BodyKind,
+    /// Whether the client wants to switch protocols (WebSocket): its answer may be a 101, which is passed on as it is.
+    pub upgrade: bool,
+    /// What it is counted by until its answer has ended, tunnels included.
+    pub permits: Permits,
+}
+
+/// See [`Request::permits`].
+pub type Permits = SmallVec<[Box<dyn Permit>; 1]>;
+
+/// Something that a request holds, and gives back when it is dropped.
+pub trait Permit: Debug {}
+
+/// A request without its body.
+#[derive(Clone, Debug)]
 pub struct Head {
     /// The request method.
     pub method: Method,
@@ -42,6 +72,10 @@ pub struct Head {
     pub secure: bool,
     /// The client: the peer, or what a trusted peer says.
     pub client: IpAddr,
+    /// The other end of the connection, or of the PROXY header's.
+    pub peer: IpAddr,
+    /// The client's certificate and those it came with (DER), if it showed one on this connection.
+    pub client_certs: Option<Arc<[CertificateDer<'static>]>>,
     /// The authenticated user, for the access log.
     pub user: Option<String>,
 }
@@ -53,69 +87,29 @@ impl Head {
     }
 }
 
-/// One middleware, ready to run.
-#[derive(Debug)]
+/// One middleware, ready to run. A clone is the same one: it shares its state.
+#[derive(Clone, Debug)]
 pub enum Middleware {
     /// `headers`
-    Headers(Box<Headers>),
+    Headers(Arc<Headers>),
     /// `redirectScheme`
     RedirectScheme(RedirectScheme),
     /// `stripPrefix`
-    StripPrefix(StripPrefix),
+    StripPrefix(Arc<StripPrefix>),
     /// `basicAuth`
-    BasicAuth(Box<BasicAuth>),
+    BasicAuth(Arc<BasicAuth>),
 }
 
-/// The middlewares of a route, outermost first. `chain` has been expanded, `sticky` is an option of the route. A clone
-/// shares the steps: the routes of an Ingress mostly have the same.
-#[derive(Clone, Debug, Default)]
-pub struct Chain {
-    steps: Arc<[Middleware]>,
-}
-
-impl Chain {
-    /// A chain of these steps, outermost first.
-    pub fn new(steps: Vec<Middleware>) -> Self {
-        Self { steps: steps.into() }
+impl Middleware {
+    /// One of the same settings that has seen no request yet, if this one remembers requests: each route has its own.
+    /// `None` for those that all routes may share.
+    pub fn fresh(&self) -> Option<Self> {
+        None
     }
 
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
-    /// Runs the request side. `Err` is an answer instead of going on, and the number of steps it has passed (so
-    /// that [`Chain::response`] runs only those outside of it).
-    ///
-    /// # Errors
-    /// The answer of the middleware that refused, redirected or answered the request.
-    pub async fn request(&self, head: &mut Head) -> Result<(), (Response<Body>, usize)> {
-        for (index, step) in self.steps.iter().enumerate() {
-            let flow = match step {
-                Middleware::Headers(m) => m.request(head),
-                Middleware::RedirectScheme(m) => m.request(head),
-                Middleware::StripPrefix(m) => m.request(head),
-                Middleware::BasicAuth(m) => m.request(head).await,
-            };
-            if let Flow::Respond(answer) = flow {
-                return Err((answer, index));
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs the answer side, innermost first, of the first `passed` steps.
-    pub fn response(&self, head: &Head, answer: &mut response::Parts, passed: usize) {
-        for step in self.steps.iter().take(passed).rev() {
-            if let Middleware::Headers(m) = step {
-                m.response(head, answer);
-            }
-        }
-    }
-
-    /// How many steps there are.
-    pub fn len(&self) -> usize {
-        self.steps.len()
+    /// Whether the other has the same settings, so that what this one remembers may stand for it.
+    pub fn is_like(&self, _other: &Self) -> bool {
+        false
     }
 }
 
@@ -126,6 +120,8 @@ pub enum Flow {
     Continue,
     /// This is the answer.
     Respond(Response<Body>),
+    /// It stands around all that is inside of it.
+    Around,
 }
 
 /// A plain-text answer, as Traefik writes its own: the status text as body.

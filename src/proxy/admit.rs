@@ -13,8 +13,9 @@ use smallvec::SmallVec;
 
 use super::connection::Client;
 use crate::{
+    body::{Body, BodyKind},
     metrics::Refusal,
-    middleware::Head,
+    middleware::{self, Head, Permits},
     net::{CidrSet, canonical},
     table::host_of,
     target::Target,
@@ -35,30 +36,9 @@ fn malformed(why: &'static str) -> Refused {
     Refused { status: StatusCode::BAD_REQUEST, why, kind: Refusal::Malformed }
 }
 
-/// How a request's body is framed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum BodyKind {
-    /// There is none.
-    #[default]
-    None,
-    /// Of this length.
-    Length(u64),
-    /// Of unknown length.
-    Chunked,
-}
-
-impl BodyKind {
-    /// Whether there are bytes to send.
-    pub(crate) fn has_bytes(self) -> bool {
-        !matches!(self, Self::None | Self::Length(0))
-    }
-}
-
 /// What of a request concerns the protocol and not the user.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
-    /// Its body.
-    pub(crate) body: BodyKind,
     /// The protocol it wants to switch to.
     pub(crate) upgrade: Option<HeaderValue>,
     /// The client waits for a 100 before it sends the body.
@@ -117,7 +97,7 @@ pub(crate) fn admit(
     request: Request<Incoming>,
     client: &Client,
     trusted: &CidrSet,
-) -> Result<(Head, Incoming, Facts), Refused> {
+) -> Result<(middleware::Request, Facts), Refused> {
     let (mut parts, body) = request.into_parts();
     let http2 = parts.version == Version::HTTP_2;
     if parts.method == Method::CONNECT {
@@ -128,13 +108,13 @@ pub(crate) fn admit(
     }
     let found = look(&parts.headers, client.trusted);
     let mut facts = Facts { http2, ..Facts::default() };
-    facts.body = framing(&found, &parts.headers, parts.version, &body)?;
+    let kind = framing(&found, &parts.headers, parts.version, &body)?;
     if let Some(expect) = &found.expect {
         if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") {
             let (status, why) = (StatusCode::EXPECTATION_FAILED, "an expectation other than 100-continue");
             return Err(Refused { status, why, kind: Refusal::Malformed });
         }
-        facts.expect = parts.version == Version::HTTP_11 && facts.body.has_bytes();
+        facts.expect = parts.version == Version::HTTP_11 && kind.has_bytes();
     }
     let uri = std::mem::take(&mut parts.uri).into_parts();
     facts.host = host(&found, uri.authority.as_ref(), &parts.headers, parts.version)?;
@@ -172,9 +152,13 @@ pub(crate) fn admit(
         upstream_host: None,
         secure: secure.unwrap_or(client.tls.is_some()),
         client: address,
+        peer: client.address,
+        client_certs: client.tls.as_ref().and_then(|tls| tls.client_certs.clone()),
         user: None,
     };
-    Ok((head, body, facts))
+    let body = if kind.has_bytes() { Body::Client(body) } else { Body::Empty };
+    let upgrade = facts.upgrade.is_some();
+    Ok((middleware::Request { head, body, kind, upgrade, permits: Permits::new() }, facts))
 }
 
 fn look(headers: &HeaderMap, trusted: bool) -> Found {

@@ -21,6 +21,7 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
@@ -93,6 +94,8 @@ pub(crate) struct Tls {
     pub(crate) cert: Option<CertId>,
     /// For the access log.
     pub(crate) version: Option<&'static str>,
+    /// The client's certificate and those it came with, if it showed one.
+    pub(crate) client_certs: Option<Arc<[CertificateDer<'static>]>>,
 }
 
 /// Serves a connection in a task of its own.
@@ -158,7 +161,8 @@ async fn serve(worker: &Rc<Worker>, entrypoint: usize, stream: TcpStream, peer: 
             let table = worker.table();
             let cert = name.as_deref().and_then(|n| table.certs.lookup(n, tls::unix_now())).map(|c| c.id.clone());
             let version = session.protocol_version().and_then(|v| v.as_str());
-            client.tls = Some(Tls { name, cert, version });
+            let client_certs = session.peer_certificates().map(Arc::from);
+            client.tls = Some(Tls { name, cert, version, client_certs });
             let is_http2 = session.alpn_protocol() == Some(b"h2");
             activity.restart();
             let io = Watched::new(stream, Bytes::new(), activity);

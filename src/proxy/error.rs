@@ -56,9 +56,15 @@ impl Error {
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Exhausted(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Client(BodyError::Stalled) => StatusCode::REQUEST_TIMEOUT,
+            Self::Client(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Client(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         }
+    }
+
+    /// Whether it is sure that no endpoint has seen a byte of the request.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.is_connect() || matches!(self, Self::Closed { sent: false } | Self::Exhausted(_) | Self::Tls(_))
     }
 
     /// Whether the endpoint could not even be reached: it is set aside, and the next one is tried.

@@ -1,6 +1,7 @@
 //! The life of a request, in order. Nothing is parsed here, and no header is named here.
 //!
 //! admit → look up → middlewares → pick → check out → send → (next endpoint) → answer back through the middlewares.
+//! Middlewares come back here by [`Upstream`]: for the endpoint, and for other services that they ask.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -9,7 +10,7 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use smallvec::SmallVec;
 
 use super::{
-    admit::{self, BodyKind, Facts},
+    admit::{self, Facts},
     connection::Client,
     error::Error,
     headers::{Outbound, clean_answer},
@@ -25,11 +26,11 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    balance::{Pick, PickInput, Read, Service},
-    body::Body,
+    balance::{Pick, PickInput, Read, Service, Sticky},
+    body::{Body, BodyKind},
     clock,
     metrics::Refusal,
-    middleware::Head,
+    middleware::{self, Head, Permits, Upstream},
     table::{Action, Route},
 };
 
@@ -38,7 +39,7 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
     let upgrade = hyper::upgrade::on(&mut request);
     let mut record = Record::new(&worker, &client, &request);
     let http2 = request.version() == http::Version::HTTP_2;
-    let (mut head, body, facts) = match admit::admit(request, &client, &worker.settings.trusted) {
+    let (mut request, facts) = match admit::admit(request, &client, &worker.settings.trusted) {
         Ok(admitted) => admitted,
         Err(refused) => {
             worker.metrics.refuse(refused.kind);
@@ -46,8 +47,9 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
             return record.finish(respond::refused(refused.status, http2), None);
         }
     };
+    let head = &request.head;
     let table = worker.table();
-    if misdirected(&table, &client, &head, http2) {
+    if misdirected(&table, &client, head, http2) {
         worker.metrics.refuse(Refusal::Misdirected);
         return record.finish(respond::refused(StatusCode::MISDIRECTED_REQUEST, true), None);
     }
@@ -56,31 +58,23 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
         return record.finish(respond::no_route(), None);
     };
     if let Some(port) = worker.settings.redirect_to_https.filter(|_| !head.secure && !route.acme) {
-        return record.finish(respond::to_https(&head, port), Some(route));
+        return record.finish(respond::to_https(head, port), Some(route));
     }
     if let Action::Closed(_) = &route.action {
         return record.finish(respond::closed(), Some(route));
     }
-    let answer = match route.chain.request(&mut head).await {
-        Ok(()) => {
-            let exchange = Exchange { worker: &worker, client: &client, route, facts: &facts, head: &head };
-            let answer = exchange.run(body, upgrade, &mut record).await;
-            through(route, &head, answer, route.chain.len())
-        }
-        Err((answer, passed)) => through(route, &head, answer, passed + 1),
+    let mut exchange = Exchange {
+        worker: &worker,
+        client: &client,
+        route,
+        facts: &facts,
+        upgrade: Some(upgrade),
+        record: &mut record,
     };
-    record.head(&head);
+    let answer = route.chain.run(&mut request, &mut exchange).await;
+    record.head(&request.head);
+    record.hold(request.permits);
     record.finish(answer, Some(route))
-}
-
-/// The answer side of the middlewares that the request has passed.
-fn through(route: &Route, head: &Head, answer: Response<Body>, passed: usize) -> Response<Body> {
-    if route.chain.is_empty() || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return answer;
-    }
-    let (mut parts, body) = answer.into_parts();
-    route.chain.response(head, &mut parts, passed);
-    Response::from_parts(parts, body)
 }
 
 /// 421: over HTTP/2, a host that has a certificate of its own, other than the one this connection was opened with.
@@ -94,46 +88,93 @@ fn misdirected(table: &crate::table::Table, client: &Client, head: &Head, http2:
     own.is_some() && own != tls.cert.as_ref()
 }
 
-/// The part of a request's life that may be tried again.
+/// The inner end of the middlewares.
 struct Exchange<'a> {
     worker: &'a Rc<Worker>,
     client: &'a Client,
     route: &'a Route,
     facts: &'a Facts,
+    upgrade: Option<OnUpgrade>,
+    record: &'a mut Record,
+}
+
+impl Upstream for Exchange<'_> {
+    async fn forward(&mut self, request: &mut middleware::Request) -> Response<Body> {
+        let Action::Forward(service) = &self.route.action else { return respond::closed() };
+        let delivery = Delivery {
+            worker: self.worker,
+            client: self.client,
+            service,
+            sticky: self.route.sticky.as_ref(),
+            facts: self.facts,
+            head: &request.head,
+            kind: request.kind,
+        };
+        let body = request.kind.has_bytes().then(|| std::mem::take(&mut request.body));
+        let left = Left { body, upload: None, upgrade: &mut self.upgrade, permits: &mut request.permits };
+        delivery.run(left, Some(self.record)).await
+    }
+
+    async fn fetch(&mut self, service: &Arc<Service>, mut request: middleware::Request) -> Response<Body> {
+        let facts = Facts { http2: self.facts.http2, host: self.facts.host.clone(), ..Facts::default() };
+        let delivery = Delivery {
+            worker: self.worker,
+            client: self.client,
+            service,
+            sticky: None,
+            facts: &facts,
+            head: &request.head,
+            kind: request.kind,
+        };
+        let body = request.kind.has_bytes().then_some(request.body);
+        let left = Left { body, upload: None, upgrade: &mut None, permits: &mut request.permits };
+        delivery.run(left, None).await
+    }
+}
+
+/// A request on its way to an endpoint: the part of its life that may be tried again.
+struct Delivery<'a> {
+    worker: &'a Rc<Worker>,
+    client: &'a Client,
+    service: &'a Arc<Service>,
+    sticky: Option<&'a Sticky>,
+    facts: &'a Facts,
     head: &'a Head,
+    kind: BodyKind,
 }
 
 /// So many streams on connections that stand already are tried for one request.
 const MOST_REFUSED: usize = 2;
 
 /// What is left of a request for another try.
-struct Left {
-    body: Option<Incoming>,
+struct Left<'a> {
+    body: Option<Body>,
     upload: Option<Upload>,
-    upgrade: Option<OnUpgrade>,
+    upgrade: &'a mut Option<OnUpgrade>,
+    permits: &'a mut Permits,
 }
 
-impl Exchange<'_> {
-    async fn run(&self, body: Incoming, upgrade: OnUpgrade, record: &mut Record) -> Response<Body> {
-        let Action::Forward(service) = &self.route.action else { return respond::closed() };
+impl Delivery<'_> {
+    async fn run(&self, mut left: Left<'_>, mut record: Option<&mut Record>) -> Response<Body> {
+        let service = self.service;
         let view = self.worker.upstreams.of(service);
-        let read = self.route.sticky.as_ref().map_or(Read::Absent, |s| s.read(&self.head.headers, &view.set));
-        let body = self.facts.body.has_bytes().then_some(body);
-        let mut left = Left { body, upload: None, upgrade: Some(upgrade) };
+        let read = self.sticky.map_or(Read::Absent, |s| s.read(&self.head.headers, &view.set));
         let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
         let mut last = None;
         let begun = clock::now_ms();
         while let Some(pick) = self.pick(service, &view, read, &tried) {
             let Some(pool) = view.pool(pick.index) else { break };
-            if last.is_some() {
-                record.retried();
+            if let Some(record) = &mut record {
+                if last.is_some() {
+                    record.retried();
+                }
+                record.endpoint(pool);
             }
-            record.endpoint(pool);
             let error = match self.attempt(service, pool, &mut left).await {
                 Ok(answer) => return self.pinned(&view, pick, answer),
                 Err(error) => error,
             };
-            record.failed(&error);
+            tracing::debug!(endpoint = %pool.endpoint.address, %error, "an exchange with an endpoint failed");
             // Only what could not be reached is passed over; whatever was sent stays sent.
             let spent = clock::now_ms().saturating_sub(begun) > self.patience_ms();
             if !error.is_connect() || spent {
@@ -156,7 +197,7 @@ impl Exchange<'_> {
     }
 
     /// One endpoint's turn: on an idle connection if there is one, on a fresh one if that turns out dead.
-    async fn attempt(&self, service: &Service, pool: &Rc<Pool>, left: &mut Left) -> Result<Response<Body>, Error> {
+    async fn attempt(&self, service: &Service, pool: &Rc<Pool>, left: &mut Left<'_>) -> Result<Response<Body>, Error> {
         let upgrade = self.facts.upgrade.is_some();
         let mut refused = 0;
         while let Some(connection) = pool.idle(upgrade) {
@@ -168,7 +209,7 @@ impl Exchange<'_> {
                 }
             }
             match self.send(service, pool, connection, left).await {
-                Err(error) if replay::on_another_connection(&error, &self.head.method, left.is_whole(self.facts)) => {
+                Err(error) if replay::on_another_connection(&error, &self.head.method, left.is_whole(self.kind)) => {
                     self.worker.metrics.retries.inc();
                     if !replay::nothing_sent(&error) {
                         break;
@@ -186,16 +227,17 @@ impl Exchange<'_> {
         service: &Service,
         pool: &Rc<Pool>,
         connection: Connection,
-        left: &mut Left,
+        left: &mut Left<'_>,
     ) -> Result<Response<Body>, Error> {
         let outbound = Outbound {
             head: self.head,
             facts: self.facts,
+            kind: self.kind,
             client: self.client,
             settings: &self.worker.settings,
             authority: pool.authority.as_ref(),
             pass_host: service.options.pass_host,
-            strip: self.route.sticky.as_ref().filter(|s| s.strip),
+            strip: self.sticky.filter(|s| s.strip),
         };
         match connection {
             Connection::Http1(connection) => self.send_http1(&outbound, pool, connection, left).await,
@@ -208,13 +250,13 @@ impl Exchange<'_> {
         outbound: &Outbound<'_>,
         pool: &Rc<Pool>,
         mut connection: Box<Http1>,
-        left: &mut Left,
+        left: &mut Left<'_>,
     ) -> Result<Response<Body>, Error> {
         let limits = &self.worker.settings.limits;
         let idle = Idle::new(limits.body);
         outbound.write(connection.begin());
         if let Some(body) = left.body.take() {
-            let framing = if self.facts.body == BodyKind::Chunked { Framing::Chunked } else { Framing::Length };
+            let framing = if self.kind == BodyKind::Chunked { Framing::Chunked } else { Framing::Length };
             let gate = self.facts.expect.then_some(Pool::CONTINUE);
             left.upload = Some(Upload::new(body, framing, gate, idle.other()));
         }
@@ -233,7 +275,7 @@ impl Exchange<'_> {
                 let client = left.upgrade.take().ok_or(Error::Malformed("it switches protocols twice"))?;
                 self.client.activity.is_opaque();
                 let hold = self.worker.hold(self.client.entrypoint);
-                upgrade::join(client, *stream, said, limits.tunnel, hold);
+                upgrade::join(client, *stream, said, limits.tunnel, (hold, std::mem::take(left.permits)));
                 Body::Empty
             }
         };
@@ -248,7 +290,7 @@ impl Exchange<'_> {
         outbound: &Outbound<'_>,
         service: &Service,
         turn: Turn,
-        left: &mut Left,
+        left: &mut Left<'_>,
     ) -> Result<Response<Body>, Error> {
         let limits = &self.worker.settings.limits;
         let body = left.body.take().or_else(|| left.upload.take().map(Upload::into_body));
@@ -266,7 +308,7 @@ impl Exchange<'_> {
                 Ok(response)
             }
             Err((_, Some(unsent))) => {
-                left.body = unsent.into_body().into_incoming();
+                left.body = unsent.into_body().into_body();
                 Err(Error::Closed { sent: false })
             }
             Err((error, None)) => Err(error),
@@ -275,7 +317,7 @@ impl Exchange<'_> {
 
     /// Adds the sticky cookie where the session is new, has moved, or slides.
     fn pinned(&self, view: &View, pick: Pick, mut answer: Response<Body>) -> Response<Body> {
-        let Some(sticky) = &self.route.sticky else { return answer };
+        let Some(sticky) = self.sticky else { return answer };
         if pick.issue || sticky.slide {
             let cookie = view.set.segment(pick.index).and_then(|s| sticky.issue(&self.head.headers, &view.set, s));
             if let Some(cookie) = cookie {
@@ -286,10 +328,10 @@ impl Exchange<'_> {
     }
 }
 
-impl Left {
+impl Left<'_> {
     /// Whether the request's body, if it has one, has not been asked from the client yet.
-    fn is_whole(&self, facts: &Facts) -> bool {
-        !facts.body.has_bytes() || self.body.is_some() || self.upload.as_ref().is_some_and(Upload::is_untouched)
+    fn is_whole(&self, kind: BodyKind) -> bool {
+        !kind.has_bytes() || self.body.is_some() || self.upload.as_ref().is_some_and(Upload::is_untouched)
     }
 }
 

@@ -4,13 +4,10 @@
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header, uri};
 
-use super::{
-    admit::{BodyKind, Facts},
-    connection::Client,
-    upstream::http2::Outgoing,
-};
+use super::{admit::Facts, connection::Client, upstream::http2::Outgoing};
 use crate::{
     balance::{Scheme, Sticky},
+    body::BodyKind,
     middleware::{Head, headers::FORWARDED},
     settings::Settings,
 };
@@ -26,6 +23,8 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(crate) struct Outbound<'a> {
     pub(crate) head: &'a Head,
     pub(crate) facts: &'a Facts,
+    /// The body's framing.
+    pub(crate) kind: BodyKind,
     pub(crate) client: &'a Client,
     pub(crate) settings: &'a Settings,
     /// The endpoint's address as a Host.
@@ -93,7 +92,7 @@ impl Outbound<'_> {
         if self.facts.expect {
             line(&header::EXPECT, b"100-continue");
         }
-        match self.facts.body {
+        match self.kind {
             BodyKind::None => {}
             BodyKind::Length(length) => {
                 out.put_slice(b"content-length: ");
@@ -124,7 +123,7 @@ impl Outbound<'_> {
         if self.facts.trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
-        if let BodyKind::Length(length) = self.facts.body {
+        if let BodyKind::Length(length) = self.kind {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         let mut request = Request::new(body);
@@ -153,7 +152,7 @@ impl Outbound<'_> {
                 | "expect"
                 | "x-forwarded-server"
                 | "http2-settings" => continue,
-                "trailer" if self.facts.body != BodyKind::Chunked => continue,
+                "trailer" if self.kind != BodyKind::Chunked => continue,
                 "cookie" if self.facts.http2 || self.strip.is_some() => {
                     cookies = true;
                     continue;

@@ -14,12 +14,12 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{access_log, connection::Client, error::Error, upstream::Pool, worker::Worker};
+use super::{access_log, connection::Client, upstream::Pool, worker::Worker};
 use crate::{
     body::{Body, BodyError, Stream},
     drain::Phase,
     metrics::Series,
-    middleware::Head,
+    middleware::{Head, Permits},
     table::Route,
 };
 
@@ -38,6 +38,8 @@ pub(crate) struct Record {
     bytes: u64,
     /// Only with the access log on.
     line: Option<Box<access_log::Record>>,
+    /// Given back with the last byte of the answer.
+    permits: Permits,
 }
 
 /// The connection is busy for as long as this lives.
@@ -65,6 +67,7 @@ impl Record {
             status: 499,
             bytes: 0,
             line,
+            permits: Permits::new(),
         }
     }
 
@@ -82,18 +85,17 @@ impl Record {
         }
     }
 
-    /// An endpoint failed.
-    pub(crate) fn failed(&self, error: &Error) {
-        let endpoint = self.pool.as_ref().map(|p| p.endpoint.address);
-        tracing::debug!(?endpoint, %error, "an exchange with an endpoint failed");
-    }
-
     /// What the middlewares found out, and the client's own address.
     pub(crate) fn head(&mut self, head: &Head) {
         if let Some(line) = &mut self.line {
             line.client = head.client;
             line.user = head.user.as_deref().map(Arc::from);
         }
+    }
+
+    /// Keeps what middlewares count a request by for as long as its answer goes on.
+    pub(crate) fn hold(&mut self, permits: Permits) {
+        self.permits = permits;
     }
 
     /// The answer is made: what streams of it is recorded at its end.
@@ -123,7 +125,8 @@ impl Record {
                 self.bytes = bytes.len() as u64;
                 Body::Full(bytes)
             }
-            Body::Empty => Body::Empty,
+            // A request's body given back as an answer is what nobody does.
+            whole @ (Body::Empty | Body::Client(_)) => whole,
         };
         Response::from_parts(parts, body)
     }

@@ -5,7 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::error::Error;
 use crate::{
     body::Body,
-    middleware::{Head, plain},
+    middleware::{Failed, Head, plain},
 };
 
 /// No rule for this host and path (Traefik and nginx users expect 404).
@@ -34,7 +34,9 @@ pub(crate) fn refused(status: StatusCode, http2: bool) -> Response<Body> {
 
 /// What an exchange with an endpoint failed with.
 pub(crate) fn failed(error: &Error) -> Response<Body> {
-    plain(error.status())
+    let mut answer = plain(error.status());
+    answer.extensions_mut().insert(Failed { unsent: error.is_unsent() });
+    answer
 }
 
 /// `--redirect-to-https`: to the port that clients see, never the port that we bind.

@@ -16,7 +16,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
 
 use super::{upstream::Stream, worker::Hold};
-use crate::clock::{self, Deadline};
+use crate::{
+    clock::{self, Deadline},
+    middleware::Permits,
+};
 
 /// Bytes that are copied at once, each way.
 const BUFFER: usize = 16 * 1_024;
@@ -25,7 +28,7 @@ const BUFFER: usize = 16 * 1_024;
 const FIRST: Duration = Duration::from_secs(60);
 
 /// Joins client and endpoint, in a task of this worker. `said` is what the endpoint has sent behind its 101.
-pub(crate) fn join(client: OnUpgrade, mut endpoint: Stream, said: Bytes, limit: Duration, hold: Hold) {
+pub(crate) fn join(client: OnUpgrade, mut endpoint: Stream, said: Bytes, limit: Duration, hold: (Hold, Permits)) {
     tokio::task::spawn_local(async move {
         let _hold = hold;
         let Ok(Ok(client)) = clock::limit(FIRST, client).await else { return };

@@ -18,6 +18,8 @@ pub(crate) fn head(method: Method, url: &str) -> Head {
         upstream_host: None,
         secure: uri.scheme_str() == Some("https"),
         client: [127, 0, 0, 1].into(),
+        peer: [127, 0, 0, 1].into(),
+        client_certs: None,
         user: None,
     }
 }
@@ -29,7 +31,7 @@ pub(crate) fn answer_of(flow: Flow) -> (u16, HeaderMap, String) {
     let text = match body {
         Body::Empty => String::new(),
         Body::Full(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-        Body::Stream(_) => panic!("a stream"),
+        Body::Client(_) | Body::Stream(_) => panic!("a stream"),
     };
     (parts.status.as_u16(), parts.headers, text)
 }

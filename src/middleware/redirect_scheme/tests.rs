@@ -9,7 +9,7 @@ fn redirect(scheme: &str, port: &str, permanent: bool) -> RedirectScheme {
 fn run(redirect: RedirectScheme, url: &str, method: Method) -> Option<(u16, String)> {
     let mut head = head(method, url);
     match redirect.request(&mut head) {
-        Flow::Continue => None,
+        Flow::Around | Flow::Continue => None,
         Flow::Respond(answer) => {
             let location = answer.headers().get("location").map(|v| v.to_str().unwrap().to_owned());
             Some((answer.status().as_u16(), location.unwrap_or_default()))

@@ -192,14 +192,14 @@ fn cleaned(frame: Frame<Bytes>) -> Frame<Bytes> {
 /// A request's body as hyper's client takes it.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    body: Option<Incoming>,
+    body: Option<Body>,
     idle: Idle,
     over: Rc<Cell<bool>>,
 }
 
 impl Outgoing {
     /// A body, or none.
-    pub(crate) fn new(body: Option<Incoming>, idle: Idle) -> Self {
+    pub(crate) fn new(body: Option<Body>, idle: Idle) -> Self {
         let over = Rc::new(Cell::new(body.is_none()));
         Self { body, idle, over }
     }
@@ -210,7 +210,7 @@ impl Outgoing {
     }
 
     /// The body that was not sent.
-    pub(crate) fn into_incoming(self) -> Option<Incoming> {
+    pub(crate) fn into_body(self) -> Option<Body> {
         self.body
     }
 }
@@ -226,7 +226,7 @@ impl HttpBody for Outgoing {
             Poll::Ready(frame) => {
                 this.idle.moved();
                 this.over.set(frame.is_none() || HttpBody::is_end_stream(body));
-                Poll::Ready(frame.map(|f| f.map(cleaned).map_err(BodyError::Hyper)))
+                Poll::Ready(frame.map(|f| f.map(cleaned)))
             }
             Poll::Pending => {
                 ready!(this.idle.poll(cx));

@@ -10,11 +10,14 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::io::AsyncWrite;
 
 use super::{chunked::forbidden_trailer, idle::Idle, stream::Stream};
-use crate::{body::BodyError, clock::Deadline, proxy::error::Error};
+use crate::{
+    body::{Body, BodyError},
+    clock::Deadline,
+    proxy::error::Error,
+};
 
 /// Bytes on their way out, written with as few system calls as they allow.
 #[derive(Debug, Default)]
@@ -84,7 +87,7 @@ pub(crate) enum Framing {
 /// A body that is being sent.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    body: Incoming,
+    body: Body,
     framing: Framing,
     /// `Expect: 100-continue`: the body stays untouched until the endpoint wants it, or this deadline passes.
     gate: Option<Deadline>,
@@ -95,7 +98,7 @@ pub(crate) struct Upload {
 
 impl Upload {
     /// A body to send; `gate` is how long to wait for the endpoint's 100, if the client expects one.
-    pub(crate) fn new(body: Incoming, framing: Framing, gate: Option<Duration>, idle: Idle) -> Self {
+    pub(crate) fn new(body: Body, framing: Framing, gate: Option<Duration>, idle: Idle) -> Self {
         let gate = gate.map(Deadline::after);
         Self { body, framing, gate, idle, touched: false, over: false }
     }
@@ -111,7 +114,7 @@ impl Upload {
     }
 
     /// The body itself, if it is untouched.
-    pub(crate) fn into_body(self) -> Incoming {
+    pub(crate) fn into_body(self) -> Body {
         self.body
     }
 
@@ -146,7 +149,7 @@ impl Upload {
             self.idle.moved();
             match frame {
                 None => self.end(out, None),
-                Some(Err(error)) => return Poll::Ready(Err(Error::Client(BodyError::Hyper(error)))),
+                Some(Err(error)) => return Poll::Ready(Err(Error::Client(error))),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
                     Ok(data) => self.data(out, data),

@@ -1,5 +1,5 @@
 //! Middleware references in the order of the annotation → the steps of a chain. One that is missing or invalid
-//! closes the route.
+//! closes the route. What each type is built from is in a file by what it does.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,13 +7,18 @@ use std::{
     sync::Arc,
 };
 
+mod auth;
+mod fault;
+mod headers;
+mod paths;
+
+use fault::Fault;
+
 use super::view::View;
 use crate::{
     diagnostic::{Diagnostic, Origin, Subject, did_you_mean},
-    middleware::{
-        BasicAuth, Chain, Headers, InvalidField, Middleware, RedirectScheme, StripPrefix, basic_auth::Users, headers,
-    },
-    objects::{self, Key, Kind, Meta, ObjectId, Secret, middleware as object},
+    middleware::{Chain, Middleware},
+    objects::{self, Key, Kind, Meta, ObjectId, middleware as object},
     settings::Claims,
 };
 
@@ -264,26 +269,13 @@ impl Resolver<'_> {
         if let Some(sticky) = &spec.sticky {
             self.sticky(sticky, refs, &middleware.meta)?;
         } else if let Some(fields) = &spec.headers {
-            if fields.is_empty() {
-                return Err(Fault::of(
-                    "headers",
-                    "it sets no header at all",
-                    "write a field, or remove the Middleware",
-                ));
-            }
-            let built = Headers::new(&headers_options(fields)).map_err(|e| Fault::field("headers", e))?;
-            self.steps.push(Middleware::Headers(Box::new(built)));
+            self.steps.push(headers::headers(fields)?);
         } else if let Some(fields) = &spec.redirect_scheme {
-            let (scheme, port) = (fields.scheme.as_deref(), fields.port.as_deref());
-            let built = RedirectScheme::new(scheme, port, fields.permanent.unwrap_or(false));
-            self.steps.push(Middleware::RedirectScheme(built.map_err(|e| Fault::field("redirectScheme", e))?));
+            self.steps.push(paths::redirect_scheme(fields)?);
         } else if let Some(fields) = &spec.strip_prefix {
-            let built =
-                StripPrefix::new(fields.prefixes.iter().flatten()).map_err(|e| Fault::field("stripPrefix", e))?;
-            self.steps.push(Middleware::StripPrefix(built));
+            self.steps.push(paths::strip_prefix(fields)?);
         } else if let Some(fields) = &spec.basic_auth {
-            let built = self.basic_auth(fields, &middleware.meta)?;
-            self.steps.push(Middleware::BasicAuth(Box::new(built)));
+            self.steps.push(auth::basic(self.view, fields, &middleware.meta)?);
         } else if let Some(chain) = &spec.chain {
             self.chain(chain, &middleware.meta, refs, above)?;
         } else {
@@ -364,103 +356,9 @@ impl Resolver<'_> {
         above.pop();
         Ok(())
     }
-
-    fn basic_auth(&self, fields: &object::BasicAuth, meta: &Meta) -> Result<BasicAuth, Fault> {
-        let name = fields.secret.as_deref().filter(|s| !s.is_empty());
-        let name =
-            name.ok_or_else(|| Fault::of("basicAuth.secret", "it names no Secret", "name one with the users"))?;
-        let key = Key::new(Arc::clone(&meta.namespace), name);
-        let secret = self.view.secret(&key).ok_or_else(|| {
-            let help = "create the Secret in the Middleware's namespace, with htpasswd lines under one key";
-            let fault = Fault::of("basicAuth.secret", format!("Secret {key} does not exist"), help);
-            Fault { code: "SecretNotFound", ..fault }
-        })?;
-        let users = users(secret).map_err(|e| Fault { code: "SecretInvalid", ..e })?;
-        let (realm, header) = (fields.realm.as_deref(), fields.header_field.as_deref());
-        BasicAuth::new(users, realm, fields.remove_header.unwrap_or(false), header)
-            .map_err(|e| Fault::field("basicAuth", e))
-    }
-}
-
-fn users(secret: &Secret) -> Result<Users, Fault> {
-    let key = secret.meta.key();
-    let wrong = |text: String, help: &str| Fault::of("basicAuth.secret", text, help);
-    if let Some(broken) = secret.broken.first() {
-        return Err(wrong(format!("key {broken} of Secret {key} is not base64"), "encode it, or use stringData"));
-    }
-    let built = if &*secret.kind == "kubernetes.io/basic-auth" {
-        let part = |name: &str| {
-            let help = "a Secret of type kubernetes.io/basic-auth has the keys username and password";
-            secret.data.get(name).ok_or_else(|| wrong(format!("Secret {key} has no key {name}"), help))
-        };
-        Users::single(part("username")?, part("password")?)
-    } else {
-        let mut values = secret.data.values();
-        match (values.next(), values.next()) {
-            (Some(lines), None) => Users::htpasswd(lines),
-            (found, _) => {
-                let count = if found.is_none() { "no key" } else { "several keys" };
-                return Err(wrong(format!("Secret {key} has {count}"), "put the htpasswd lines under exactly one key"));
-            }
-        }
-    };
-    built.map_err(|e| wrong(format!("Secret {key}: {}", e.message), &e.help))
-}
-
-/// What is wrong with a Middleware.
-struct Fault {
-    code: &'static str,
-    field: String,
-    message: String,
-    help: String,
-}
-
-impl Fault {
-    fn of(field: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { code: "MiddlewareInvalid", field: field.into(), message: message.into(), help: help.into() }
-    }
-
-    fn field(kind: &str, invalid: InvalidField) -> Self {
-        Self::of(format!("{kind}.{}", invalid.field), invalid.message, invalid.help)
-    }
 }
 
 /// Traefik's `Normalize`: every run of characters that are neither letter nor digit is one dash.
 fn normalised(name: &str) -> String {
     name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect::<Vec<_>>().join("-")
-}
-
-fn headers_options(fields: &object::Headers) -> headers::Options {
-    let list = |l: &Option<Vec<String>>| l.clone().unwrap_or_default();
-    let text = |t: &Option<String>| t.clone().unwrap_or_default();
-    headers::Options {
-        custom_request_headers: fields.custom_request_headers.clone().unwrap_or_default(),
-        custom_response_headers: fields.custom_response_headers.clone().unwrap_or_default(),
-        access_control_allow_credentials: fields.access_control_allow_credentials.unwrap_or(false),
-        access_control_allow_headers: list(&fields.access_control_allow_headers),
-        access_control_allow_methods: list(&fields.access_control_allow_methods),
-        access_control_allow_origin_list: list(&fields.access_control_allow_origin_list),
-        access_control_allow_origin_list_regex: list(&fields.access_control_allow_origin_list_regex),
-        access_control_expose_headers: list(&fields.access_control_expose_headers),
-        access_control_max_age: fields.access_control_max_age,
-        add_vary_header: fields.add_vary_header.unwrap_or(false),
-        allowed_hosts: list(&fields.allowed_hosts),
-        hosts_proxy_headers: list(&fields.hosts_proxy_headers),
-        ssl_proxy_headers: fields.ssl_proxy_headers.clone().unwrap_or_default(),
-        sts_seconds: fields.sts_seconds.unwrap_or(0),
-        sts_include_subdomains: fields.sts_include_subdomains.unwrap_or(false),
-        sts_preload: fields.sts_preload.unwrap_or(false),
-        force_sts_header: fields.force_sts_header.unwrap_or(false),
-        frame_deny: fields.frame_deny.unwrap_or(false),
-        custom_frame_options_value: text(&fields.custom_frame_options_value),
-        content_type_nosniff: fields.content_type_nosniff.unwrap_or(false),
-        browser_xss_filter: fields.browser_xss_filter.unwrap_or(false),
-        custom_browser_xss_value: text(&fields.custom_browser_xss_value),
-        content_security_policy: text(&fields.content_security_policy),
-        content_security_policy_report_only: text(&fields.content_security_policy_report_only),
-        public_key: text(&fields.public_key),
-        referrer_policy: text(&fields.referrer_policy),
-        permissions_policy: text(&fields.permissions_policy),
-        is_development: fields.is_development.unwrap_or(false),
-    }
 }

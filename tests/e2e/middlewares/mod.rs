@@ -5,16 +5,16 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Backend, Headgate, Ingress, Manifests, Middleware, Secret, manifests::service_of};
 
-const HOST: &str = "m.test";
+pub(crate) const HOST: &str = "m.test";
 
 /// A backend behind these middlewares of namespace `default`, in this order.
-struct Fixture {
-    backend: Backend,
-    manifests: Manifests,
+pub(crate) struct Fixture {
+    pub(crate) backend: Backend,
+    pub(crate) manifests: Manifests,
 }
 
 impl Fixture {
-    fn new(order: &[&str], objects: impl IntoIterator<Item = Value>) -> Self {
+    pub(crate) fn new(order: &[&str], objects: impl IntoIterator<Item = Value>) -> Self {
         let backend = Backend::named("app");
         let mut all = service_of("app", &[&backend]);
         all.push(Ingress::simple(HOST, "app").middlewares(order).into());
@@ -23,18 +23,18 @@ impl Fixture {
     }
 
     /// One middleware named `m`.
-    fn one(spec: Value) -> Self {
+    pub(crate) fn one(spec: Value) -> Self {
         Self::new(&["m"], [Middleware::new("m", spec).into()])
     }
 
-    fn start(&self) -> Headgate {
+    pub(crate) fn start(&self) -> Headgate {
         Headgate::start(&self.manifests)
     }
 }
 
 /// Asserts that a faulty `m` closes the route, and that the backend has nothing.
 #[track_caller]
-fn closes(what: &str, objects: impl IntoIterator<Item = Value>) {
+pub(crate) fn closes(what: &str, objects: impl IntoIterator<Item = Value>) {
     let fixture = Fixture::new(&["m"], objects);
     let gate = fixture.start();
     let answer = gate.get(HOST, "/");

@@ -1,0 +1,121 @@
+//! The middlewares of a route in their order, and how a request goes inwards through them and its answer out again.
+//!
+//! Most middlewares look at a request before it goes on, or at an answer on its way back: they are run one after the
+//! other, without a box. A few stand around all that is inside of them (they may send a request twice, or not at all,
+//! or need to see its answer): each of those is given the [`Next`].
+
+use std::{pin::Pin, sync::Arc};
+
+use http::{Response, StatusCode, response};
+
+use super::{Flow, Head, Middleware, Request, Upstream};
+use crate::body::Body;
+
+/// The middlewares of a route, outermost first. `chain` has been expanded, `sticky` is an option of the route. A clone
+/// shares the steps: the routes of an Ingress mostly have the same.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    steps: Arc<[Middleware]>,
+}
+
+impl Chain {
+    /// A chain of these steps, outermost first.
+    pub fn new(steps: Vec<Middleware>) -> Self {
+        Self { steps: steps.into() }
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// How many steps there are.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Sends a request through all steps to the upstream, and its answer back through them.
+    pub async fn run<U: Upstream>(&self, request: &mut Request, upstream: &mut U) -> Response<Body> {
+        self.run_from(0, request, upstream).await
+    }
+
+    async fn run_from<U: Upstream>(&self, from: usize, request: &mut Request, upstream: &mut U) -> Response<Body> {
+        let mut passed = from;
+        let answer = loop {
+            let Some(step) = self.steps.get(passed) else { break upstream.forward(request).await };
+            passed += 1;
+            match step.request(&mut request.head).await {
+                Flow::Continue => {}
+                Flow::Respond(answer) => break answer,
+                Flow::Around => {
+                    let next = Next { chain: self, at: passed, upstream };
+                    // Boxed, because what is inside may stand around something in its turn, and so that routes
+                    // without any don't carry the room for it.
+                    let around: Pin<Box<dyn Future<Output = _> + '_>> = Box::pin(step.around(request, next));
+                    break around.await;
+                }
+            }
+        };
+        self.back(from, passed, &request.head, answer)
+    }
+
+    /// The answer side of the steps from `from` up to `passed`, innermost first.
+    fn back(&self, from: usize, passed: usize, head: &Head, answer: Response<Body>) -> Response<Body> {
+        if passed == from || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return answer;
+        }
+        let (mut parts, body) = answer.into_parts();
+        for step in self.steps.iter().take(passed).skip(from).rev() {
+            step.response(head, &mut parts);
+        }
+        Response::from_parts(parts, body)
+    }
+}
+
+/// All that is inside of a middleware: the further steps, then the endpoint.
+#[derive(Debug)]
+pub struct Next<'a, U> {
+    chain: &'a Chain,
+    at: usize,
+    upstream: &'a mut U,
+}
+
+impl<U: Upstream> Next<'_, U> {
+    /// Sends the request on and gives what comes back. May be called again: the request must then be whole again, its
+    /// head as it came and its body unread.
+    pub async fn run(&mut self, request: &mut Request) -> Response<Body> {
+        self.chain.run_from(self.at, request, self.upstream).await
+    }
+
+    /// The way to other services than the route's own.
+    pub fn upstream(&mut self) -> &mut U {
+        self.upstream
+    }
+}
+
+impl Middleware {
+    /// The side of the request.
+    async fn request(&self, head: &mut Head) -> Flow {
+        match self {
+            Self::Headers(m) => m.request(head),
+            Self::RedirectScheme(m) => m.request(head),
+            Self::StripPrefix(m) => m.request(head),
+            Self::BasicAuth(m) => m.request(head).await,
+        }
+    }
+
+    /// The side of the answer.
+    fn response(&self, head: &Head, answer: &mut response::Parts) {
+        if let Self::Headers(m) = self {
+            m.response(head, answer);
+        }
+    }
+
+    /// Those that stand around all that is inside of them.
+    async fn around<U: Upstream>(&self, request: &mut Request, mut next: Next<'_, U>) -> Response<Body> {
+        match self {
+            // The others have said on the request side what they want.
+            _ => next.run(request).await,
+        }
+    }
+}
