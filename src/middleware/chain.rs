@@ -8,7 +8,7 @@ use std::{pin::Pin, sync::Arc};
 
 use http::{Response, StatusCode, response};
 
-use super::{Flow, Head, Middleware, Request, Upstream};
+use super::{Flow, Head, Middleware, Request, Upstream, content_type};
 use crate::body::Body;
 
 /// The middlewares of a route, outermost first. `chain` has been expanded, `sticky` is an option of the route. A clone
@@ -99,7 +99,14 @@ impl Middleware {
         match self {
             Self::Headers(m) => m.request(head),
             Self::RedirectScheme(m) => m.request(head),
+            Self::RedirectRegex(m) => m.request(head),
+            Self::AddPrefix(m) => m.request(head),
             Self::StripPrefix(m) => m.request(head),
+            Self::StripPrefixRegex(m) => m.request(head),
+            Self::ReplacePath(m) => m.request(head),
+            Self::ReplacePathRegex(m) => m.request(head),
+            Self::EncodedCharacters(m) => m.request(head),
+            Self::ContentType => content_type::request(head),
             Self::BasicAuth(m) => m.request(head).await,
         }
     }
@@ -114,6 +121,7 @@ impl Middleware {
     /// Those that stand around all that is inside of them.
     async fn around<U: Upstream>(&self, request: &mut Request, mut next: Next<'_, U>) -> Response<Body> {
         match self {
+            Self::ContentType => content_type::around(request, next).await,
             // The others have said on the request side what they want.
             _ => next.run(request).await,
         }

@@ -5,12 +5,22 @@
 //! table is compiled (header values, regexes, password hashes) is held ready here. Nothing in this room knows
 //! Kubernetes types, and nothing opens a socket.
 
+pub mod add_prefix;
 pub mod basic_auth;
 mod chain;
+mod content_type;
+pub mod encoded_characters;
 pub mod headers;
 mod invalid;
+mod pattern;
+mod redirect;
+pub mod redirect_regex;
 pub mod redirect_scheme;
+pub mod replace_path;
+pub mod replace_path_regex;
+mod rewrite;
 pub mod strip_prefix;
+pub mod strip_prefix_regex;
 mod upstream;
 
 use std::{fmt::Debug, net::IpAddr, sync::Arc};
@@ -19,12 +29,18 @@ use http::{HeaderMap, Method, Response, StatusCode, header};
 use rustls_pki_types::CertificateDer;
 use smallvec::SmallVec;
 
+pub use add_prefix::AddPrefix;
 pub use basic_auth::BasicAuth;
 pub use chain::{Chain, Next};
+pub use encoded_characters::EncodedCharacters;
 pub use headers::Headers;
 pub use invalid::InvalidField;
+pub use redirect_regex::RedirectRegex;
 pub use redirect_scheme::RedirectScheme;
+pub use replace_path::ReplacePath;
+pub use replace_path_regex::ReplacePathRegex;
 pub use strip_prefix::StripPrefix;
+pub use strip_prefix_regex::StripPrefixRegex;
 pub use upstream::{Failed, Upstream};
 
 use crate::{
@@ -94,8 +110,22 @@ pub enum Middleware {
     Headers(Arc<Headers>),
     /// `redirectScheme`
     RedirectScheme(RedirectScheme),
+    /// `redirectRegex`
+    RedirectRegex(Arc<RedirectRegex>),
+    /// `addPrefix`
+    AddPrefix(Arc<AddPrefix>),
     /// `stripPrefix`
     StripPrefix(Arc<StripPrefix>),
+    /// `stripPrefixRegex`
+    StripPrefixRegex(Arc<StripPrefixRegex>),
+    /// `replacePath`
+    ReplacePath(Arc<ReplacePath>),
+    /// `replacePathRegex`
+    ReplacePathRegex(Arc<ReplacePathRegex>),
+    /// `encodedCharacters`
+    EncodedCharacters(EncodedCharacters),
+    /// `contentType`
+    ContentType,
     /// `basicAuth`
     BasicAuth(Arc<BasicAuth>),
 }

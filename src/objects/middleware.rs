@@ -204,6 +204,10 @@ impl MiddlewareSpec {
             ));
         }
         found.extend(self.strip_prefix.iter().flat_map(StripPrefix::without_effect));
+        found.extend(self.strip_prefix_regex.as_ref().and_then(StripPrefixRegex::without_effect));
+        found.extend(self.add_prefix.as_ref().and_then(AddPrefix::without_effect));
+        found.extend(self.encoded_characters.as_ref().and_then(EncodedCharacters::without_effect));
+        found.extend(self.content_type.as_ref().and_then(ContentType::without_effect));
         found
     }
 }

@@ -274,6 +274,22 @@ impl Resolver<'_> {
             self.steps.push(paths::redirect_scheme(fields)?);
         } else if let Some(fields) = &spec.strip_prefix {
             self.steps.push(paths::strip_prefix(fields)?);
+        } else if let Some(fields) = &spec.redirect_regex {
+            self.steps.push(paths::redirect_regex(fields)?);
+        } else if let Some(fields) = &spec.add_prefix {
+            self.steps.push(paths::add_prefix(fields)?);
+        } else if let Some(fields) = &spec.strip_prefix_regex {
+            self.steps.push(paths::strip_prefix_regex(fields)?);
+        } else if let Some(fields) = &spec.replace_path {
+            self.steps.push(paths::replace_path(fields)?);
+        } else if let Some(fields) = &spec.replace_path_regex {
+            self.steps.push(paths::replace_path_regex(fields)?);
+        } else if let Some(fields) = &spec.encoded_characters {
+            self.steps.push(paths::encoded_characters(fields));
+        } else if let Some(fields) = &spec.content_type {
+            self.steps.extend(paths::content_type(fields));
+        } else if let Some(plugins) = &spec.plugin {
+            return Err(paths::plugin(plugins));
         } else if let Some(fields) = &spec.basic_auth {
             self.steps.push(auth::basic(self.view, fields, &middleware.meta)?);
         } else if let Some(chain) = &spec.chain {
