@@ -1,12 +1,14 @@
 //! What the types that change the path share: the headers that tell the backend of it, how a text of the user becomes a
 //! path, and the refusal of what would leave the root.
 
+use std::borrow::Cow;
+
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::{Flow, Head, InvalidField};
 use crate::{
     body::Body,
-    target::{AboveRoot, encode, escapes_are_whole, normalise},
+    target::{AboveRoot, PathError, encode, escapes_are_whole, normalise},
 };
 
 /// Tells the backend what was stripped. What an untrusted client sends under this name is dropped at admission.
@@ -43,13 +45,10 @@ pub(super) fn replace(head: &mut Head, path: &str) -> Flow {
 pub(super) fn path_of(field: &str, written: &str) -> Result<String, InvalidField> {
     no_control(field, written)?;
     let slash = if written.starts_with('/') { "" } else { "/" };
-    match normalise(&encode(&format!("{slash}{written}")), AboveRoot::Refuse) {
-        Ok(path) => Ok(path.into_owned()),
-        Err(error) => {
-            let message = format!("`{}` is no path: {error}", written.escape_debug());
-            Err(InvalidField::new(field, message, "Write a path without `..` and `%00`"))
-        }
-    }
+    normalise(&encode(&format!("{slash}{written}")), AboveRoot::Refuse).map(Cow::into_owned).map_err(|error| {
+        let why = if error == PathError::LeavesRoot { "leaves the root" } else { "has an encoded NUL" };
+        InvalidField::new(field, format!("`{}` {why}", written.escape_debug()), "Write a path without `..` and `%00`")
+    })
 }
 
 /// Refuses text that no path has.

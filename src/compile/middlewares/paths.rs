@@ -93,10 +93,7 @@ pub(super) fn content_type(fields: &object::ContentType) -> Option<Middleware> {
 /// `plugin`: Traefik's own way to run code, which nothing else can run.
 pub(super) fn plugin(plugins: &BTreeMap<String, object::AnyJson>) -> Fault {
     let names: Vec<String> = plugins.keys().map(|name| format!("`{}`", name.escape_debug())).collect();
-    let text = match names.as_slice() {
-        [] => "Traefik's plugins can't be run here".to_owned(),
-        names => format!("{} is a plugin of Traefik's, which can't be run here", names.join(", ")),
-    };
+    let text = format!("it is a plugin of Traefik's ({}), and those can't be run here", names.join(", "));
     let help = "use a type that does the same, or let the application do it; remove the reference if the route may go \
                 without it";
     Fault { code: "MiddlewareNotSupported", ..Fault::of("plugin", text, help) }

@@ -136,7 +136,7 @@ fn redirect_regex_matches_the_whole_url() {
             (HOST, "/old/x?y=1", "https://new.test/x?y=1"),
             ("M.test:8080", "/old//a/../b%2fc", "https://new.test/b%2Fc"),
             (HOST, "/old//evil.test/", "https://new.test/evil.test/"),
-            (HOST, "/old/\"<x>", "https://new.test/%22%3Cx%3E"),
+            (HOST, "/old/\"{x}", "https://new.test/%22%7Bx%7D"),
         ] {
             let answer = gate.get(host, sent);
             assert_eq!(redirect(&answer), (get, Some(to)), "{host}{sent}");
@@ -314,5 +314,5 @@ fn a_wrong_field_closes_the_route() {
 fn a_plugin_is_named() {
     let fixture = Fixture::one(json!({ "plugin": { "geoblock": { "countries": ["XX"] } } }));
     let said = fixture.start().api("/api/diagnostics").to_string();
-    assert!(said.contains("`geoblock` is a plugin of Traefik's, which can't be run here"), "{said}");
+    assert!(said.contains("it is a plugin of Traefik's (`geoblock`), and those can't be run here"), "{said}");
 }
