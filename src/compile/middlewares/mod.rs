@@ -10,7 +10,9 @@ use std::{
 mod auth;
 mod fault;
 mod headers;
+mod limits;
 mod paths;
+mod values;
 
 use fault::Fault;
 
@@ -231,6 +233,8 @@ impl Resolver<'_> {
             let text = format!("{} {}", quiet.field, quiet.message);
             said.push(Diagnostic::warning(subject.clone(), quiet.field, "NoEffect", text).help(quiet.help));
         }
+        let limit = middleware.spec.rate_limit.as_ref();
+        said.extend(limit.and_then(|limit| limits::counted_here(limit, subject.clone())));
         let fault = match self.build(middleware, refs, above) {
             Err(fault) => {
                 let text = format!("{}; routes that name it are closed (503)", fault.message);
@@ -276,6 +280,14 @@ impl Resolver<'_> {
             self.steps.push(paths::strip_prefix(fields)?);
         } else if let Some(fields) = &spec.basic_auth {
             self.steps.push(auth::basic(self.view, fields, &middleware.meta)?);
+        } else if let Some(fields) = &spec.ip_allow_list {
+            self.steps.push(limits::ip_allow_list(fields)?);
+        } else if let Some(fields) = &spec.ip_white_list {
+            self.steps.push(limits::ip_white_list(fields)?);
+        } else if let Some(fields) = &spec.rate_limit {
+            self.steps.push(limits::rate_limit(fields)?);
+        } else if let Some(fields) = &spec.in_flight_req {
+            self.steps.push(limits::in_flight_req(fields)?);
         } else if let Some(chain) = &spec.chain {
             self.chain(chain, &middleware.meta, refs, above)?;
         } else {
