@@ -100,7 +100,7 @@ fn source(fields: Option<&object::SourceCriterion>, kind: &str) -> Result<Option
         },
         (None, None, true) => Ok(Some(Source::Host)),
         _ => {
-            let text = "it has several criteria, where one is allowed";
+            let text = "sourceCriterion has several criteria, where one is allowed";
             Err(Fault::of(at, text, "keep one of ipStrategy, requestHeaderName and requestHost"))
         }
     }
@@ -127,8 +127,11 @@ fn strategy(fields: &object::IpStrategy, section: &str) -> Result<Strategy, Faul
     Strategy::not_of(excluded).map_err(|e| Fault::field(&format!("{section}.ipStrategy"), e))
 }
 
-/// A number that is not negative; 0 where there is none.
+/// A number that is not negative; 0 where there is none. `field` is its path below `spec`.
 fn natural(number: Option<i64>, field: &str) -> Result<u64, Fault> {
     let number = number.unwrap_or(0);
-    u64::try_from(number).map_err(|_| Fault::of(field, format!("{number} is negative"), "write 0 or more"))
+    u64::try_from(number).map_err(|_| {
+        let name = field.rsplit('.').next().unwrap_or(field);
+        Fault::of(field, format!("{name} is negative ({number})"), "write 0 or more")
+    })
 }
