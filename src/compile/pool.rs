@@ -31,6 +31,11 @@ impl Use {
     pub(super) fn own(key: ServiceKey) -> Self {
         Self { key, asked: None }
     }
+
+    /// Whether it is a host of a URL that no Service is known by.
+    pub(super) fn is_url(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.external.is_some())
+    }
 }
 
 impl std::fmt::Display for Use {
@@ -237,7 +242,7 @@ impl Services {
                 let addresses = if literal.is_empty() { resolved } else { &literal };
                 let candidates = external_candidates(addresses, key.key.port, self.external_loopback);
                 let refused = candidates.is_empty() && !addresses.is_empty();
-                (candidates, refused.then(|| services::refused(store, &key.key, name)))
+                (candidates, refused.then(|| services::refused(store, key, name)))
             }
             None => {
                 let candidates = services::candidates(store, &key.key);
