@@ -274,6 +274,100 @@ fn a_shared_limit_is_told_to_be_local() {
     assert!(said.contains("LocalLimit") && said.contains("warning"), "{said}");
 }
 
+/// A backend behind `/` and `/b` of the host, with this limit, and a header of each answer that tells which version of
+/// the manifests it was made under.
+struct Versions {
+    backend: Backend,
+    manifests: Manifests,
+}
+
+impl Versions {
+    fn new(limit: &Value) -> Self {
+        let versions = Self { backend: Backend::named("app"), manifests: Manifests::new() };
+        versions.put("1", limit, &[]);
+        versions
+    }
+
+    fn put(&self, version: &str, limit: &Value, more: &[(&str, &str)]) {
+        let header = json!({ "headers": { "customResponseHeaders": { "X-Version": version } } });
+        let ingress = Ingress::new("app").rule(HOST, &[("/", "Prefix", "app"), ("/b", "Prefix", "app")]);
+        let ingress = ingress.middlewares(&["version", "m"]);
+        let ingress = more.iter().fold(ingress, |ingress, (key, value)| ingress.traefik(key, value));
+        let mut objects = service_of("app", &[&self.backend]);
+        objects.extend([
+            Value::from(ingress),
+            Middleware::new("version", header).into(),
+            Middleware::new("m", limit.clone()).into(),
+        ]);
+        self.manifests.put("main", objects);
+    }
+}
+
+/// The first answer to a GET of `/` that is made under this version.
+#[track_caller]
+fn under(gate: &Headgate, version: &str) -> Answer {
+    let mut last = None;
+    gate.until(HOST, "/", version, |answer| {
+        last = Some(answer.clone());
+        answer.get("x-version") == Some(version)
+    });
+    last.unwrap()
+}
+
+#[test]
+fn each_route_has_buckets_of_its_own() {
+    let versions = Versions::new(&rare(json!({})));
+    let gate = Headgate::start(&versions.manifests);
+    for path in ["/", "/b"] {
+        assert_eq!(gate.get(HOST, path).status, 200, "{path}");
+        assert_eq!(gate.get(HOST, path).status, 429, "{path}");
+        assert_eq!(gate.get(HOST, &format!("{path}?x")).status, 429, "{path}");
+    }
+}
+
+#[test]
+fn buckets_outlive_changes_of_other_things() {
+    let limit = rare(json!({ "burst": 2 }));
+    let versions = Versions::new(&limit);
+    let gate = Headgate::start(&versions.manifests);
+    assert_eq!([(); 3].map(|()| gate.get(HOST, "/").status), [200, 200, 429]);
+    versions.put("2", &limit, &[]);
+    assert_eq!(under(&gate, "2").status, 429, "another Middleware of the route");
+    versions.put("3", &limit, &[("router.priority", "7")]);
+    assert_eq!(under(&gate, "3").status, 429, "the Ingress itself");
+    versions.put("4", &rare(json!({ "burst": 3 })), &[]);
+    assert_eq!(under(&gate, "4").status, 200, "the limit itself: buckets are full again");
+}
+
+#[test]
+fn what_runs_is_still_counted_after_changes_of_other_things() {
+    let go = Arc::new(AtomicBool::new(false));
+    let released = Arc::clone(&go);
+    let limit = json!({ "inFlightReq": { "amount": 1 } });
+    let backend = Backend::scripted("app", move |conn| {
+        while let Some(seen) = conn.request()? {
+            if seen.target() == "/b" {
+                eventually("the test lets go", || released.load(Ordering::SeqCst));
+            }
+            conn.whoami()?;
+        }
+        Ok(())
+    });
+    let versions = Versions { backend, manifests: Manifests::new() };
+    versions.put("1", &limit, &[]);
+    let gate = Headgate::start(&versions.manifests);
+    let mut running = gate.connect();
+    running.send(request("GET", "/b", HOST, &[], b""));
+    eventually("the backend has it", || versions.backend.count() == 1);
+    assert_eq!(gate.get(HOST, "/b").status, 429);
+    versions.put("2", &limit, &[]);
+    assert_eq!(under(&gate, "2").status, 200, "the other route");
+    assert_eq!(gate.get(HOST, "/b").status, 429);
+    go.store(true, Ordering::SeqCst);
+    assert_eq!(running.answer().status, 200);
+    gate.until(HOST, "/b", "passes again", |answer| answer.status == 200);
+}
+
 /// A backend that answers `/` at once, a request for `/hold` with the beginning of a body, and with its end when it is
 /// let go, and one for `/silent` not at all. An upgrade becomes a tunnel until the client ends it.
 struct Held {
