@@ -32,8 +32,8 @@ pub(super) enum Turn {
 }
 
 impl Bucket {
-    /// Holds `burst` tokens, of which `average` come in a `period`. A request waits at most half the time of a token
-    /// for its own, by Traefik's reckoning: 1 / (2 × ⌊rate⌋) s, and half a second below one in a second.
+    /// Holds `burst` tokens, of which `average` come in a `period`. A request waits for its own at most about half the
+    /// time that one takes to come, by Traefik's reckoning: 1 / (2 × ⌊rate⌋) s, and half a second below one in a second.
     pub(super) fn new(average: u64, period: Duration, burst: u64) -> Self {
         const SECOND: u128 = 1_000_000_000;
         // Larger ones mean nothing else: a token in 292 years, 2^63 tokens.
