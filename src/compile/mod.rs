@@ -21,6 +21,7 @@ mod routes;
 mod services;
 mod sticky;
 pub mod tls;
+mod transport;
 mod view;
 
 use std::{

@@ -4,15 +4,19 @@ use crate::middleware::InvalidField;
 
 /// What is wrong with a Middleware. `field` is below `spec`.
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) code: &'static str,
-    pub(super) field: String,
-    pub(super) message: String,
-    pub(super) help: String,
+pub(in crate::compile) struct Fault {
+    pub(in crate::compile) code: &'static str,
+    pub(in crate::compile) field: String,
+    pub(in crate::compile) message: String,
+    pub(in crate::compile) help: String,
 }
 
 impl Fault {
-    pub(super) fn of(field: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(in crate::compile) fn of(
+        field: impl Into<String>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
         Self { code: "MiddlewareInvalid", field: field.into(), message: message.into(), help: help.into() }
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 mod asked;
 mod auth;
-mod fault;
+pub(super) mod fault;
 mod headers;
 mod paths;
 
