@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, ServerName};
 
-use super::{middlewares::fault::Fault, tls, view::View};
+use super::{tls, view::View, wrong::Wrong};
 use crate::{
     balance::{
         Transport,
@@ -32,7 +32,7 @@ pub(super) struct OfMiddleware<'a> {
 }
 
 /// How the server is connected to; `None` where the section says nothing, so that the process's flags count.
-pub(super) fn of_middleware(view: &View<'_>, asked: &OfMiddleware<'_>) -> Result<Option<Arc<Transport>>, Fault> {
+pub(super) fn of_middleware(view: &View<'_>, asked: &OfMiddleware<'_>) -> Result<Option<Arc<Transport>>, Wrong> {
     let OfMiddleware { field, namespace, ca_secret, cert_secret, insecure, server_name: name } = asked;
     let given = |name: &Option<&str>, at: &str| -> Option<Named> {
         let name = name.filter(|name| !name.is_empty())?;
@@ -61,41 +61,41 @@ struct Named {
 }
 
 impl Named {
-    fn look<'a>(&self, view: &View<'a>, holds: &str) -> Result<&'a Arc<Secret>, Fault> {
-        view.secret(&self.secret).ok_or_else(|| Fault {
-            code: "SecretNotFound",
+    fn look<'a>(&self, view: &View<'a>, holds: &str) -> Result<&'a Arc<Secret>, Wrong> {
+        view.secret(&self.secret).ok_or_else(|| Wrong {
+            code: Some("SecretNotFound"),
             field: self.field.clone(),
             message: format!("Secret {} does not exist", self.secret),
             help: format!("create it, with {holds}"),
         })
     }
 
-    fn invalid(&self, why: &str, holds: &str) -> Fault {
+    fn invalid(&self, why: &str, holds: &str) -> Wrong {
         let message = format!("Secret {} can't be used: {why}", self.secret);
-        Fault { code: "SecretInvalid", field: self.field.clone(), message, help: format!("write {holds}") }
+        Wrong { code: Some("SecretInvalid"), field: self.field.clone(), message, help: format!("write {holds}") }
     }
 }
 
 /// What is trusted: the certificates of all these Secrets.
-fn roots(view: &View<'_>, named: &[Named]) -> Result<Roots, Fault> {
+fn roots(view: &View<'_>, named: &[Named]) -> Result<Roots, Wrong> {
     const HOLDS: &str = "PEM certificates under the key ca.crt or tls.ca";
     let mut all: Vec<CertificateDer<'static>> = Vec::new();
     for one in named {
         let secret = one.look(view, HOLDS)?;
         all.extend(tls::authorities(secret).map_err(|why| one.invalid(&why, HOLDS))?);
     }
-    let wrong = |index| Fault::of("", format!("certificate {index} can't be an issuer"), HOLDS);
+    let wrong = |index| Wrong::of("", format!("certificate {index} can't be an issuer"), HOLDS);
     Roots::new(all).map_err(wrong)
 }
 
 /// What is shown: the certificate of a Secret with its key.
-fn certificate(view: &View<'_>, named: &Named) -> Result<Cert, Fault> {
+fn certificate(view: &View<'_>, named: &Named) -> Result<Cert, Wrong> {
     const HOLDS: &str = "a PEM certificate under the key tls.crt and its private key under tls.key";
     let secret = named.look(view, HOLDS)?;
     tls::certificate(secret).map_err(|why| named.invalid(&why, HOLDS))
 }
 
-fn server_name(name: &str, field: &str) -> Result<ServerName<'static>, Fault> {
+fn server_name(name: &str, field: &str) -> Result<ServerName<'static>, Wrong> {
     let read = ServerName::try_from(name).map(|name| name.to_owned());
-    read.map_err(|_| Fault::of(field, format!("{name:?} is no name of a server"), "write a DNS name or an IP address"))
+    read.map_err(|_| Wrong::of(field, format!("{name:?} is no name of a server"), "write a DNS name or an IP address"))
 }

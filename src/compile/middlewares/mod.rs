@@ -9,7 +9,7 @@ use std::{
 
 mod asked;
 mod auth;
-pub(super) mod fault;
+mod fault;
 mod headers;
 mod paths;
 
