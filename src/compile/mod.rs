@@ -22,7 +22,10 @@ mod routes;
 mod services;
 mod sticky;
 pub mod tls;
+mod tls_names;
+mod transport;
 mod view;
+mod wrong;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
