@@ -12,6 +12,7 @@ mod auth;
 mod fault;
 mod headers;
 mod paths;
+pub(super) mod values;
 
 use fault::Fault;
 
