@@ -13,7 +13,7 @@ mod fault;
 mod headers;
 mod limits;
 mod paths;
-mod values;
+pub(super) mod values;
 
 use fault::Fault;
 
