@@ -17,11 +17,15 @@ pub mod explain;
 mod middlewares;
 mod paths;
 mod pool;
+mod references;
 mod routes;
 mod services;
 mod sticky;
 pub mod tls;
+mod tls_names;
+mod transport;
 mod view;
+mod wrong;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -32,6 +36,7 @@ use std::{
 use assemble::Hosts;
 use claim::{Claim, Classes};
 use pool::Services;
+pub use pool::Use;
 use routes::Fragment;
 pub use services::external_candidates;
 use view::View;
@@ -70,8 +75,8 @@ pub struct Compiler {
     fragments: BTreeMap<Key, Fragment>,
     /// Who read an object, or looked for it in vain.
     readers: HashMap<ObjectId, BTreeSet<Key>>,
-    /// Who looked through all Middlewares.
-    middleware_readers: BTreeSet<Key>,
+    /// Who looked through all objects of a kind.
+    kind_readers: BTreeMap<Kind, BTreeSet<Key>>,
     services: Services,
     hosts: Hosts,
     certs: certs::Loaded,
@@ -91,7 +96,7 @@ impl Compiler {
             classes: Classes::default(),
             fragments: BTreeMap::new(),
             readers: HashMap::new(),
-            middleware_readers: BTreeSet::new(),
+            kind_readers: BTreeMap::new(),
             services,
             hosts: Hosts::default(),
             certs: HashMap::new(),
@@ -128,8 +133,8 @@ impl Compiler {
         let fresh = self.services.take_fresh();
         let services = changes.touched.iter().filter(|id| id.kind == Kind::Service).map(|id| &id.key);
         let renewed = changes.services_with_new_endpoints.iter().chain(services);
-        let stale: BTreeSet<ServiceKey> = renewed.flat_map(|key| self.services.of(key).collect::<Vec<_>>()).collect();
-        let stale: BTreeSet<ServiceKey> = stale.difference(&fresh).cloned().collect();
+        let stale: BTreeSet<Use> = renewed.flat_map(|key| self.services.of(key).collect::<Vec<_>>()).collect();
+        let stale: BTreeSet<Use> = stale.difference(&fresh).cloned().collect();
         self.renew(store, &stale, false, &mut outcome);
         // New options show in the set too: legacy cookie values name the scheme.
         self.renew(store, &fresh, true, &mut outcome);
@@ -162,11 +167,10 @@ impl Compiler {
             touched.extend(self.fragments.keys().cloned());
         }
         for id in &changes.touched {
-            match id.kind {
-                Kind::Ingress => drop(touched.insert(id.key.clone())),
-                Kind::Middleware => touched.extend(self.middleware_readers.iter().cloned()),
-                _ => {}
+            if id.kind == Kind::Ingress {
+                touched.insert(id.key.clone());
             }
+            touched.extend(self.kind_readers.get(&id.kind).into_iter().flatten().cloned());
             touched.extend(self.readers.get(id).into_iter().flatten().cloned());
         }
         touched
@@ -176,20 +180,20 @@ impl Compiler {
     pub fn set_keys(&mut self, keys: Keys, store: &Store) -> Outcome {
         let mut outcome = Outcome::default();
         if self.services.set_keys(keys) {
-            let all: BTreeSet<ServiceKey> = self.services.all().map(|service| service.key.clone()).collect();
+            let all: BTreeSet<Use> = self.services.uses().cloned().collect();
             self.renew(store, &all, true, &mut outcome);
             outcome.groups = self.members();
         }
         outcome
     }
 
-    /// ExternalName Services with the name to resolve.
-    pub fn external_names(&self) -> Vec<(ServiceKey, Arc<str>)> {
+    /// ExternalName Services, and hosts that Middlewares name in URLs, with the name to resolve.
+    pub fn external_names(&self) -> Vec<(Use, Arc<str>)> {
         self.services.external_names()
     }
 
-    /// Takes in the addresses that an ExternalName has resolved to.
-    pub fn resolved(&mut self, key: &ServiceKey, addresses: Vec<IpAddr>, store: &Store) -> Outcome {
+    /// Takes in the addresses that such a name has resolved to.
+    pub fn resolved(&mut self, key: &Use, addresses: Vec<IpAddr>, store: &Store) -> Outcome {
         let mut outcome = Outcome::default();
         if self.services.resolved(key, addresses) {
             self.renew(store, &BTreeSet::from([key.clone()]), false, &mut outcome);
@@ -275,7 +279,7 @@ impl Compiler {
         hosts.extend(before.iter().chain(after.iter()).flat_map(|f| f.rules.keys().cloned()));
         self.services.join(after.iter().flat_map(|f| &f.services));
         if let Some(before) = before {
-            for id in &before.reads {
+            for id in &before.reads.objects {
                 if let Some(readers) = self.readers.get_mut(id) {
                     readers.remove(key);
                     if readers.is_empty() {
@@ -291,14 +295,16 @@ impl Compiler {
             }
             self.services.leave(before.services);
         }
-        self.middleware_readers.remove(key);
+        for readers in self.kind_readers.values_mut() {
+            readers.remove(key);
+        }
         let other_hosts = self.hosts.set(key, after.as_ref());
         if let Some(after) = after {
-            for id in &after.reads {
+            for id in &after.reads.objects {
                 self.readers.entry(id.clone()).or_default().insert(key.clone());
             }
-            if after.any_middleware {
-                self.middleware_readers.insert(key.clone());
+            for kind in &after.reads.kinds {
+                self.kind_readers.entry(*kind).or_default().insert(key.clone());
             }
             self.fragments.insert(key.clone(), after);
         }
@@ -306,7 +312,7 @@ impl Compiler {
     }
 
     /// Makes the endpoints of these services anew.
-    fn renew(&mut self, store: &Store, stale: &BTreeSet<ServiceKey>, force: bool, outcome: &mut Outcome) {
+    fn renew(&mut self, store: &Store, stale: &BTreeSet<Use>, force: bool, outcome: &mut Outcome) {
         for key in stale {
             let renewed = self.services.renew(key, store, force);
             outcome.diagnostics |= renewed.said;

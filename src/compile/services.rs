@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::view::View;
+use super::{pool::Use, transport::Asking, view::View};
 use crate::{
     balance::{Candidate, Identity, Options, Policy, Scheme, ServiceKey},
     diagnostic::{Diagnostic, Origin, Subject},
@@ -69,7 +69,7 @@ pub(super) fn find(
         return Err(("ServicePortNotTcp", text, "name a TCP port".into()));
     }
     let subject = subject(&key);
-    let (annotations, said) = dialect::traefik::service(&service.meta, subject.clone());
+    let (mut annotations, said) = dialect::traefik::service(&service.meta, subject.clone());
     diagnostics.extend(said);
 
     let external = (&*service.spec.kind == "ExternalName").then(|| Arc::clone(&service.spec.external_name));
@@ -79,12 +79,20 @@ pub(super) fn find(
         return Err(("ExternalNameNotAllowed", text, help.into()));
     }
     let server_name = external.clone().unwrap_or_else(|| format!("{}.{}.svc", key.name, key.namespace).into());
-    let options = Options {
+    let mut options = Options {
         scheme: scheme(&annotations, port, &subject, service, diagnostics),
         policy: policy(service),
         pass_host: annotations.pass_host_header,
         server_name,
+        transport: None,
     };
+    if let Some(reference) = &annotations.servers_transport {
+        let asking = Asking { view, claims, meta: &service.meta, scheme: options.scheme };
+        match asking.named(reference, diagnostics) {
+            Ok(transport) => options.transport = Some(transport),
+            Err(reason) => drop(annotations.closed.get_or_insert(reason)),
+        }
+    }
     if annotations.native_lb || annotations.node_port_lb {
         let text = "service.nativelb and service.nodeportlb are not supported: requests go straight to the endpoints";
         diagnostics.push(
@@ -205,14 +213,26 @@ pub(super) fn empty(store: &Store, key: &ServiceKey) -> Option<Diagnostic> {
 
 const READINESS: &str = "look at the pods: do they run, and does their readiness probe succeed?";
 
-/// An ExternalName that leads only to addresses that must not be reached.
-pub(super) fn refused(store: &Store, key: &ServiceKey, name: &str) -> Diagnostic {
-    let object = Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(&key.name) };
+/// A name that leads only to addresses that must not be reached.
+pub(super) fn refused(store: &Store, used: &Use, name: &str) -> Diagnostic {
+    let object = Key { namespace: Arc::clone(&used.key.namespace), name: Arc::clone(&used.key.name) };
+    let text = format!("{name} leads only to loopback or link-local addresses, which are refused");
+    let help = "name a host outside of this one";
+    if used.is_url() {
+        // No object of its own: the Middlewares of the namespace name it.
+        let subject = Subject { kind: "Host", namespace: object.namespace, name: object.name };
+        let text = format!("{text}; what Middlewares ask there fails");
+        return Diagnostic::warning(subject, "", "ExternalAddressRefused", text).help(help);
+    }
     let origin = store.service(&object).and_then(|s| s.meta.origin.clone());
-    let text = format!("{name} leads only to loopback or link-local addresses, which are refused; answered with 503");
-    Diagnostic::warning(subject(&object), "spec.externalName", "ExternalAddressRefused", text)
-        .help("name a host outside of this one")
-        .at(origin)
+    Diagnostic::warning(
+        subject(&object),
+        "spec.externalName",
+        "ExternalAddressRefused",
+        format!("{text}; answered with 503"),
+    )
+    .help(help)
+    .at(origin)
 }
 
 fn subject(key: &Key) -> Subject {

@@ -11,14 +11,18 @@ mod chain;
 mod content_type;
 pub mod encoded_characters;
 pub mod headers;
+pub mod in_flight;
 mod invalid;
+pub mod ip_allow_list;
 mod pattern;
+pub mod rate_limit;
 mod redirect;
 pub mod redirect_regex;
 pub mod redirect_scheme;
 pub mod replace_path;
 pub mod replace_path_regex;
 mod rewrite;
+pub mod source;
 pub mod strip_prefix;
 pub mod strip_prefix_regex;
 mod upstream;
@@ -34,7 +38,10 @@ pub use basic_auth::BasicAuth;
 pub use chain::{Chain, Next};
 pub use encoded_characters::EncodedCharacters;
 pub use headers::Headers;
+pub use in_flight::InFlight;
 pub use invalid::InvalidField;
+pub use ip_allow_list::IpAllowList;
+pub use rate_limit::RateLimit;
 pub use redirect_regex::RedirectRegex;
 pub use redirect_scheme::RedirectScheme;
 pub use replace_path::ReplacePath;
@@ -128,18 +135,32 @@ pub enum Middleware {
     ContentType,
     /// `basicAuth`
     BasicAuth(Arc<BasicAuth>),
+    /// `ipAllowList`, `ipWhiteList`
+    IpAllowList(Arc<IpAllowList>),
+    /// `rateLimit`
+    RateLimit(Arc<RateLimit>),
+    /// `inFlightReq`
+    InFlight(Arc<InFlight>),
 }
 
 impl Middleware {
     /// One of the same settings that has seen no request yet, if this one remembers requests: each route has its own.
     /// `None` for those that all routes may share.
     pub fn fresh(&self) -> Option<Self> {
-        None
+        match self {
+            Self::RateLimit(m) => Some(Self::RateLimit(Arc::new(m.fresh()))),
+            Self::InFlight(m) => Some(Self::InFlight(Arc::new(m.fresh()))),
+            _ => None,
+        }
     }
 
     /// Whether the other has the same settings, so that what this one remembers may stand for it.
-    pub fn is_like(&self, _other: &Self) -> bool {
-        false
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::RateLimit(m), Self::RateLimit(other)) => m.is_like(other),
+            (Self::InFlight(m), Self::InFlight(other)) => m.is_like(other),
+            _ => false,
+        }
     }
 }
 

@@ -2,28 +2,32 @@
 //! closes the route. What each type is built from is in a file by what it does.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
     sync::Arc,
 };
 
+mod asked;
 mod auth;
 mod fault;
 mod headers;
+mod limits;
 mod paths;
+pub(super) mod values;
 
 use fault::Fault;
 
-use super::view::View;
+use super::{
+    pool::{Services, Use},
+    references::{Lost, References},
+    view::View,
+};
 use crate::{
-    diagnostic::{Diagnostic, Origin, Subject, did_you_mean},
+    diagnostic::{Diagnostic, Origin, Subject},
     middleware::{Chain, Middleware},
     objects::{self, Key, Kind, Meta, ObjectId, middleware as object},
     settings::Claims,
 };
-
-/// A name that differs by more than so many letters in length is never what was meant; the comparison is dear.
-const FURTHEST: usize = 4;
 
 /// `chain` may nest so deep.
 const DEEPEST: usize = 16;
@@ -46,13 +50,23 @@ pub(super) struct Refs<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
     pub(super) chain: Chain,
+    /// The same steps one by one, where some of them remember requests.
+    pub(super) steps: Vec<Step>,
+    pub(super) remembers: bool,
     /// For people, as `namespace/name`.
     pub(super) names: Vec<Arc<str>>,
     pub(super) sticky: Option<object::Sticky>,
     pub(super) closed: Option<String>,
 }
 
-type Found = Result<Key, (&'static str, String, String)>;
+/// A middleware and the object that it was built from.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) middleware: Middleware,
+    pub(super) of: Key,
+}
+
+type Found = Result<Key, Lost>;
 
 /// What one Ingress has resolved already: all its paths mostly have the same list.
 #[derive(Debug, Default)]
@@ -62,23 +76,41 @@ pub(super) struct Cache {
     found: HashMap<Arc<str>, Found>,
 }
 
+/// Where references are resolved.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) view: &'a View<'a>,
+    pub(super) ingress: &'a Meta,
+    pub(super) claims: &'a Claims,
+}
+
+/// What resolving them adds to.
+pub(super) struct Out<'a> {
+    pub(super) services: &'a mut Services,
+    /// The services that the Ingress uses.
+    pub(super) used: &'a mut BTreeSet<Use>,
+    pub(super) diagnostics: &'a mut Vec<Diagnostic>,
+}
+
 /// Resolves lists of references, the outermost first. `service` is the Service whose annotation the last list is, if
 /// there is one; each combination is resolved, and its faults said, once.
 pub(super) fn resolve(
-    view: &View<'_>,
-    ingress: &Meta,
-    claims: &Claims,
+    around: Around<'_>,
     (lists, service): (&[Refs<'_>], Option<Key>),
     cache: &mut Cache,
-    diagnostics: &mut Vec<Diagnostic>,
+    out: Out<'_>,
 ) -> Rc<Resolved> {
     if let Some(known) = cache.lists.get(&service) {
         return Rc::clone(known);
     }
+    let Around { view, ingress, claims } = around;
+    let Out { services, used, diagnostics } = out;
     let mut resolver = Resolver {
         view,
         ingress,
         claims,
+        services,
+        used,
         found: &mut cache.found,
         diagnostics,
         steps: Vec::new(),
@@ -89,7 +121,7 @@ pub(super) fn resolve(
         for reference in refs.list {
             match resolver.find(reference) {
                 Ok(key) => resolver.add(&key, refs, &mut Vec::new()),
-                Err((code, text, help)) => {
+                Err(Lost { code, text, help }) => {
                     resolver.close(refs, code, format!("{text}, so its routes are closed (503)"), help, text);
                 }
             }
@@ -101,7 +133,11 @@ pub(super) fn resolve(
         steps.clear();
         out.names.clear();
     }
-    out.chain = Chain::new(steps);
+    out.chain = Chain::new(steps.iter().map(|step| step.middleware.clone()).collect());
+    out.remembers = steps.iter().any(|step| step.middleware.fresh().is_some());
+    if out.remembers {
+        out.steps = steps;
+    }
     let resolved = Rc::new(out);
     cache.lists.insert(service, Rc::clone(&resolved));
     resolved
@@ -111,9 +147,11 @@ struct Resolver<'a> {
     view: &'a View<'a>,
     ingress: &'a Meta,
     claims: &'a Claims,
+    services: &'a mut Services,
+    used: &'a mut BTreeSet<Use>,
     found: &'a mut HashMap<Arc<str>, Found>,
     diagnostics: &'a mut Vec<Diagnostic>,
-    steps: Vec<Middleware>,
+    steps: Vec<Step>,
     /// How many Middlewares have been added, chains included.
     added: usize,
     out: Resolved,
@@ -137,74 +175,15 @@ impl Resolver<'_> {
         if let Some(known) = self.found.get(reference) {
             return known.clone();
         }
-        let found = self.search(reference);
+        let found = self.references().find(reference);
         self.found.insert(Arc::clone(reference), found.clone());
         found
     }
 
-    /// `namespace-name` is read at every dash; where that is ambiguous, the
-    /// Ingress's own namespace decides, else nothing does.
-    fn search(&self, reference: &str) -> Found {
-        let Some((joined, provider)) = reference.rsplit_once('@') else {
-            let help = format!("write {}-{reference}@kubernetescrd", self.ingress.namespace);
-            return Err(("MiddlewareNotFound", format!("middleware reference {reference} has no @provider"), help));
-        };
-        if provider != "kubernetescrd" {
-            let text = format!("middleware {reference} is of provider {provider}, which does not exist here");
-            return Err((
-                "MiddlewareNotFound",
-                text,
-                "write it as a Middleware object, and name it @kubernetescrd".into(),
-            ));
-        }
-        let splits = joined.match_indices('-').filter_map(|(at, _)| Some((joined.get(..at)?, joined.get(at + 1..)?)));
-        let mut found: Vec<Key> =
-            splits.map(|(ns, name)| Key::new(ns, name)).filter(|key| self.view.middleware(key).is_some()).collect();
-        if found.is_empty() {
-            // Traefik writes names with dots (and other runs of odd characters) as one dash.
-            let wanted = normalised(joined);
-            let all = self.view.middlewares().map(|m| m.meta.key());
-            found = all.filter(|key| normalised(&format!("{}-{}", key.namespace, key.name)) == wanted).collect();
-        }
-        if found.len() > 1
-            && let Some(own) = found.iter().find(|key| key.namespace == self.ingress.namespace)
-        {
-            found = vec![own.clone()];
-        }
-        let key = match found.as_slice() {
-            [key] => key.clone(),
-            [] => {
-                let near = |m: &&Arc<objects::Middleware>| {
-                    joined.len().abs_diff(m.meta.namespace.len() + 1 + m.meta.name.len()) <= FURTHEST
-                };
-                let near = self.view.middlewares().filter(near);
-                let known: Vec<String> = near.map(|m| format!("{}-{}", m.meta.namespace, m.meta.name)).collect();
-                let help = match did_you_mean(joined, known.iter().map(String::as_str)) {
-                    Some(word) => format!("did you mean {word}@kubernetescrd?"),
-                    None => "create the Middleware; the reference is its namespace, a dash, its name".to_owned(),
-                };
-                return Err(("MiddlewareNotFound", format!("middleware {reference} does not exist"), help));
-            }
-            several => {
-                let list: Vec<String> = several.iter().map(Key::to_string).collect();
-                let text = format!("middleware {reference} can be read as {}", list.join(" or "));
-                return Err((
-                    "MiddlewareAmbiguous",
-                    text,
-                    "rename one of them, or move it to the Ingress's namespace".into(),
-                ));
-            }
-        };
-        self.allowed(&key)?;
-        Ok(key)
-    }
-
-    fn allowed(&self, key: &Key) -> Result<(), (&'static str, String, String)> {
-        if self.claims.cross_namespace || key.namespace == self.ingress.namespace {
-            return Ok(());
-        }
-        let text = format!("Middleware {key} is of another namespace, which --allow-cross-namespace=false forbids");
-        Err(("CrossNamespace", text, format!("create it in namespace {}", self.ingress.namespace)))
+    /// The rules of references to Middlewares from this Ingress.
+    fn references(&self) -> References<'_> {
+        let Self { view, claims, ingress, .. } = self;
+        References { view, claims, namespace: &ingress.namespace, kind: Kind::Middleware }
     }
 
     /// Adds a Middleware that exists, with what its chain names. A fault in it is said of the Middleware, and closes
@@ -231,6 +210,8 @@ impl Resolver<'_> {
             let text = format!("{} {}", quiet.field, quiet.message);
             said.push(Diagnostic::warning(subject.clone(), quiet.field, "NoEffect", text).help(quiet.help));
         }
+        let limit = middleware.spec.rate_limit.as_ref();
+        said.extend(limit.and_then(|limit| limits::counted_here(limit, subject.clone())));
         let fault = match self.build(middleware, refs, above) {
             Err(fault) => {
                 let text = format!("{}; routes that name it are closed (503)", fault.message);
@@ -267,42 +248,63 @@ impl Resolver<'_> {
             }
         }
         if let Some(sticky) = &spec.sticky {
-            self.sticky(sticky, refs, &middleware.meta)?;
-        } else if let Some(fields) = &spec.headers {
-            self.steps.push(headers::headers(fields)?);
+            return self.sticky(sticky, refs, &middleware.meta);
+        }
+        if let Some(chain) = &spec.chain {
+            return self.chain(chain, &middleware.meta, refs, above);
+        }
+        if spec.content_type.as_ref().is_some_and(paths::is_switched_off) {
+            return Ok(());
+        }
+        let of = middleware.meta.key();
+        let middleware = self.step(middleware)?;
+        self.steps.push(Step { middleware, of });
+        Ok(())
+    }
+
+    /// The one step that a Middleware is.
+    fn step(&mut self, middleware: &objects::Middleware) -> Result<Middleware, Fault> {
+        let (spec, meta) = (&middleware.spec, &middleware.meta);
+        if let Some(fields) = &spec.headers {
+            headers::headers(fields)
         } else if let Some(fields) = &spec.redirect_scheme {
-            self.steps.push(paths::redirect_scheme(fields)?);
+            paths::redirect_scheme(fields)
         } else if let Some(fields) = &spec.strip_prefix {
-            self.steps.push(paths::strip_prefix(fields)?);
+            paths::strip_prefix(fields)
         } else if let Some(fields) = &spec.redirect_regex {
-            self.steps.push(paths::redirect_regex(fields)?);
+            paths::redirect_regex(fields)
         } else if let Some(fields) = &spec.add_prefix {
-            self.steps.push(paths::add_prefix(fields)?);
+            paths::add_prefix(fields)
         } else if let Some(fields) = &spec.strip_prefix_regex {
-            self.steps.push(paths::strip_prefix_regex(fields)?);
+            paths::strip_prefix_regex(fields)
         } else if let Some(fields) = &spec.replace_path {
-            self.steps.push(paths::replace_path(fields)?);
+            paths::replace_path(fields)
         } else if let Some(fields) = &spec.replace_path_regex {
-            self.steps.push(paths::replace_path_regex(fields)?);
+            paths::replace_path_regex(fields)
         } else if let Some(fields) = &spec.encoded_characters {
-            self.steps.push(paths::encoded_characters(fields));
-        } else if let Some(fields) = &spec.content_type {
-            self.steps.extend(paths::content_type(fields));
+            Ok(paths::encoded_characters(fields))
+        } else if spec.content_type.is_some() {
+            Ok(Middleware::ContentType)
         } else if let Some(plugins) = &spec.plugin {
-            return Err(paths::plugin(plugins));
+            Err(paths::plugin(plugins))
         } else if let Some(fields) = &spec.basic_auth {
-            self.steps.push(auth::basic(self.view, fields, &middleware.meta)?);
-        } else if let Some(chain) = &spec.chain {
-            self.chain(chain, &middleware.meta, refs, above)?;
+            auth::basic(self.view, fields, meta)
+        } else if let Some(fields) = &spec.ip_allow_list {
+            limits::ip_allow_list(fields)
+        } else if let Some(fields) = &spec.ip_white_list {
+            limits::ip_white_list(fields)
+        } else if let Some(fields) = &spec.rate_limit {
+            limits::rate_limit(fields)
+        } else if let Some(fields) = &spec.in_flight_req {
+            limits::in_flight_req(fields)
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";
-            return Err(Fault {
+            Err(Fault {
                 code: "MiddlewareNotSupported",
                 ..Fault::of(kind, format!("middleware type {kind} is not supported yet"), help)
-            });
+            })
         }
-        Ok(())
     }
 
     /// The first cookie of a route is its cookie.
@@ -356,8 +358,8 @@ impl Resolver<'_> {
             let namespace = reference.namespace.as_deref().filter(|n| !n.is_empty()).unwrap_or(&meta.namespace);
             let key = Key::new(namespace, reference.name.as_str());
             let found = self.view.middleware(&key).is_some();
-            let refused = if found { self.allowed(&key).err() } else { None };
-            if let Some((code, text, help)) = refused {
+            let refused = if found { self.references().allowed(&key).err() } else { None };
+            if let Some(Lost { code, text, help }) = refused {
                 above.pop();
                 return Err(Fault { code, ..Fault::of(field, text, help) });
             }
@@ -372,9 +374,4 @@ impl Resolver<'_> {
         above.pop();
         Ok(())
     }
-}
-
-/// Traefik's `Normalize`: every run of characters that are neither letter nor digit is one dash.
-fn normalised(name: &str) -> String {
-    name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect::<Vec<_>>().join("-")
 }

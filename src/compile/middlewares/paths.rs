@@ -84,10 +84,10 @@ pub(super) fn encoded_characters(fields: &object::EncodedCharacters) -> Middlewa
     }))
 }
 
-/// `contentType`; nothing where its deprecated field switches it off.
-pub(super) fn content_type(fields: &object::ContentType) -> Option<Middleware> {
+/// Whether the deprecated field of `contentType` makes it do nothing.
+pub(super) fn is_switched_off(fields: &object::ContentType) -> bool {
     let object::ContentType { auto_detect } = fields;
-    auto_detect.unwrap_or(true).then_some(Middleware::ContentType)
+    *auto_detect == Some(false)
 }
 
 /// `plugin`: Traefik's own way to run code, which nothing else can run.

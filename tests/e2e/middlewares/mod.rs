@@ -1,5 +1,6 @@
 //! Traefik's middlewares on real requests: what they do, in which order, and that a faulty one closes its route.
 
+mod limits;
 mod paths;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
