@@ -101,6 +101,9 @@ impl Middleware {
             Self::RedirectScheme(m) => m.request(head),
             Self::StripPrefix(m) => m.request(head),
             Self::BasicAuth(m) => m.request(head).await,
+            Self::DigestAuth(m) => m.request(head),
+            Self::PassTlsClientCert(m) => m.request(head),
+            Self::ForwardAuth(_) => Flow::Around,
         }
     }
 
@@ -114,6 +117,7 @@ impl Middleware {
     /// Those that stand around all that is inside of them.
     async fn around<U: Upstream>(&self, request: &mut Request, mut next: Next<'_, U>) -> Response<Body> {
         match self {
+            Self::ForwardAuth(m) => m.around(request, next).await,
             // The others have said on the request side what they want.
             _ => next.run(request).await,
         }

@@ -7,9 +7,15 @@
 
 pub mod basic_auth;
 mod chain;
+pub mod digest_auth;
+pub mod forward_auth;
 pub mod headers;
 mod invalid;
+mod login;
+pub mod pass_tls_client_cert;
+mod process_key;
 pub mod redirect_scheme;
+mod spelling;
 pub mod strip_prefix;
 mod upstream;
 
@@ -21,8 +27,11 @@ use smallvec::SmallVec;
 
 pub use basic_auth::BasicAuth;
 pub use chain::{Chain, Next};
+pub use digest_auth::DigestAuth;
+pub use forward_auth::ForwardAuth;
 pub use headers::Headers;
 pub use invalid::InvalidField;
+pub use pass_tls_client_cert::PassTlsClientCert;
 pub use redirect_scheme::RedirectScheme;
 pub use strip_prefix::StripPrefix;
 pub use upstream::{Failed, Upstream};
@@ -98,6 +107,12 @@ pub enum Middleware {
     StripPrefix(Arc<StripPrefix>),
     /// `basicAuth`
     BasicAuth(Arc<BasicAuth>),
+    /// `digestAuth`
+    DigestAuth(Arc<DigestAuth>),
+    /// `forwardAuth`
+    ForwardAuth(Arc<ForwardAuth>),
+    /// `passTLSClientCert`
+    PassTlsClientCert(PassTlsClientCert),
 }
 
 impl Middleware {

@@ -190,7 +190,11 @@ impl MiddlewareSpec {
 
     /// The Secrets that are named, all in the Middleware's own namespace.
     pub fn secrets(&self) -> Vec<&str> {
-        self.basic_auth.iter().filter_map(|auth| auth.secret.as_deref()).collect()
+        let basic = self.basic_auth.iter().filter_map(|auth| auth.secret.as_deref());
+        let digest = self.digest_auth.iter().filter_map(|auth| auth.secret.as_deref());
+        let tls = self.forward_auth.iter().filter_map(|auth| auth.tls.as_ref());
+        let tls = tls.flat_map(|tls| [tls.ca_secret.as_deref(), tls.cert_secret.as_deref()]).flatten();
+        basic.chain(digest).chain(tls).collect()
     }
 
     /// What was written, is valid, and does nothing: for warnings.
@@ -204,6 +208,8 @@ impl MiddlewareSpec {
             ));
         }
         found.extend(self.strip_prefix.iter().flat_map(StripPrefix::without_effect));
+        found.extend(self.forward_auth.iter().flat_map(|auth| auth.without_effect()));
+        found.extend(self.pass_tls_client_cert.iter().flat_map(PassTlsClientCert::without_effect));
         found
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 mod asked;
 mod auth;
+mod client_cert;
 mod fault;
 mod headers;
 mod paths;
@@ -327,6 +328,12 @@ impl Resolver<'_> {
             paths::strip_prefix(fields)
         } else if let Some(fields) = &spec.basic_auth {
             auth::basic(self.view, fields, meta)
+        } else if let Some(fields) = &spec.digest_auth {
+            auth::digest(self.view, fields, meta)
+        } else if let Some(fields) = &spec.forward_auth {
+            auth::forward(self, fields, meta)
+        } else if let Some(fields) = &spec.pass_tls_client_cert {
+            Ok(client_cert::pass(fields))
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";
