@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use super::{Resolver, asked::ByUrl, fault::Fault};
 use crate::{
-    compile::view::View,
+    balance::Transport,
+    compile::{
+        transport::{OfMiddleware, of_middleware},
+        view::View,
+    },
     middleware::{
         BasicAuth, DigestAuth, ForwardAuth, Middleware,
         basic_auth::Users,
@@ -75,12 +79,16 @@ pub(super) fn forward(
     } = fields;
     let fault = |e| Fault::field("forwardAuth", e);
     let address = Address::parse(address.as_deref().unwrap_or_default()).map_err(fault)?;
+    // Beside an address of http it has no effect, and its author was told so.
+    let tls = tls.as_ref().filter(|_| address.tls);
+    let transport = tls.map(|tls| transport_to(resolver.view, tls, meta)).transpose()?.flatten();
     let server = resolver.server(&ByUrl {
         field: "forwardAuth.address",
         meta,
         https: address.tls,
         host: &address.host,
         port: address.port,
+        transport,
     })?;
     let list = |l: &Option<Vec<String>>| l.clone().unwrap_or_default();
     let options = Options {
@@ -99,6 +107,25 @@ pub(super) fn forward(
     };
     let built = ForwardAuth::new(server, address, &options).map_err(fault)?;
     Ok(Middleware::ForwardAuth(Arc::new(built)))
+}
+
+/// How a server that is asked over TLS is connected to, where that is not as the process's flags say.
+fn transport_to(
+    view: &View<'_>,
+    fields: &object::ForwardAuthTls,
+    meta: &Meta,
+) -> Result<Option<Arc<Transport>>, Fault> {
+    // `caOptional` has no effect, and its author was told so.
+    let object::ForwardAuthTls { ca_secret, ca_optional: _, cert_secret, insecure_skip_verify } = fields;
+    let asked = OfMiddleware {
+        field: "forwardAuth.tls",
+        namespace: &meta.namespace,
+        ca_secret: ca_secret.as_deref(),
+        cert_secret: cert_secret.as_deref(),
+        insecure: *insecure_skip_verify,
+        server_name: None,
+    };
+    Ok(of_middleware(view, &asked)?)
 }
 
 /// The Secret of the Middleware's namespace that a field names, with all its values readable. `file` is what kind of
