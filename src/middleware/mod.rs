@@ -10,12 +10,17 @@ mod chain;
 pub mod digest_auth;
 pub mod forward_auth;
 pub mod headers;
+pub mod in_flight;
 mod invalid;
 mod login;
 pub mod pass_tls_client_cert;
 mod process_key;
 pub mod redirect_scheme;
 mod spelling;
+pub mod ip_allow_list;
+pub mod rate_limit;
+pub mod redirect_scheme;
+pub mod source;
 pub mod strip_prefix;
 mod upstream;
 
@@ -30,8 +35,11 @@ pub use chain::{Chain, Next};
 pub use digest_auth::DigestAuth;
 pub use forward_auth::ForwardAuth;
 pub use headers::Headers;
+pub use in_flight::InFlight;
 pub use invalid::InvalidField;
 pub use pass_tls_client_cert::PassTlsClientCert;
+pub use ip_allow_list::IpAllowList;
+pub use rate_limit::RateLimit;
 pub use redirect_scheme::RedirectScheme;
 pub use strip_prefix::StripPrefix;
 pub use upstream::{Failed, Upstream};
@@ -113,18 +121,32 @@ pub enum Middleware {
     ForwardAuth(Arc<ForwardAuth>),
     /// `passTLSClientCert`
     PassTlsClientCert(PassTlsClientCert),
+    /// `ipAllowList`, `ipWhiteList`
+    IpAllowList(Arc<IpAllowList>),
+    /// `rateLimit`
+    RateLimit(Arc<RateLimit>),
+    /// `inFlightReq`
+    InFlight(Arc<InFlight>),
 }
 
 impl Middleware {
     /// One of the same settings that has seen no request yet, if this one remembers requests: each route has its own.
     /// `None` for those that all routes may share.
     pub fn fresh(&self) -> Option<Self> {
-        None
+        match self {
+            Self::RateLimit(m) => Some(Self::RateLimit(Arc::new(m.fresh()))),
+            Self::InFlight(m) => Some(Self::InFlight(Arc::new(m.fresh()))),
+            _ => None,
+        }
     }
 
     /// Whether the other has the same settings, so that what this one remembers may stand for it.
-    pub fn is_like(&self, _other: &Self) -> bool {
-        false
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::RateLimit(m), Self::RateLimit(other)) => m.is_like(other),
+            (Self::InFlight(m), Self::InFlight(other)) => m.is_like(other),
+            _ => false,
+        }
     }
 }
 

@@ -12,7 +12,9 @@ mod auth;
 mod client_cert;
 mod fault;
 mod headers;
+mod limits;
 mod paths;
+pub(super) mod values;
 
 use fault::Fault;
 
@@ -209,6 +211,8 @@ impl Resolver<'_> {
             let text = format!("{} {}", quiet.field, quiet.message);
             said.push(Diagnostic::warning(subject.clone(), quiet.field, "NoEffect", text).help(quiet.help));
         }
+        let limit = middleware.spec.rate_limit.as_ref();
+        said.extend(limit.and_then(|limit| limits::counted_here(limit, subject.clone())));
         let fault = match self.build(middleware, refs, above) {
             Err(fault) => {
                 let text = format!("{}; routes that name it are closed (503)", fault.message);
@@ -273,6 +277,14 @@ impl Resolver<'_> {
             auth::forward(self, fields, meta)
         } else if let Some(fields) = &spec.pass_tls_client_cert {
             Ok(client_cert::pass(fields))
+        } else if let Some(fields) = &spec.ip_allow_list {
+            limits::ip_allow_list(fields)
+        } else if let Some(fields) = &spec.ip_white_list {
+            limits::ip_white_list(fields)
+        } else if let Some(fields) = &spec.rate_limit {
+            limits::rate_limit(fields)
+        } else if let Some(fields) = &spec.in_flight_req {
+            limits::in_flight_req(fields)
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";
