@@ -9,6 +9,7 @@ pub mod basic_auth;
 mod chain;
 pub mod headers;
 mod invalid;
+pub mod kept;
 pub mod redirect_scheme;
 pub mod strip_prefix;
 mod upstream;
