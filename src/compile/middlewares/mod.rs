@@ -12,6 +12,9 @@ mod auth;
 mod fault;
 mod headers;
 mod paths;
+mod resilience;
+mod statuses;
+mod values;
 
 use fault::Fault;
 
@@ -327,6 +330,12 @@ impl Resolver<'_> {
             paths::strip_prefix(fields)
         } else if let Some(fields) = &spec.basic_auth {
             auth::basic(self.view, fields, meta)
+        } else if let Some(fields) = &spec.retry {
+            resilience::retry(fields)
+        } else if let Some(fields) = &spec.circuit_breaker {
+            resilience::circuit_breaker(fields)
+        } else if let Some(fields) = &spec.errors {
+            resilience::errors(self, fields, meta)
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";
