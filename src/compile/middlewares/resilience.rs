@@ -31,7 +31,7 @@ pub(super) fn retry(fields: &object::Retry) -> Result<Middleware, Fault> {
         Some(-1) => u64::MAX,
         Some(bytes) => u64::try_from(*bytes).map_err(|_| {
             let help = "write a number of bytes, or -1 for bodies of any length";
-            Fault::of("retry.maxRequestBodyBytes", format!("{bytes} is no number of bytes"), help)
+            Fault::of("retry.maxRequestBodyBytes", format!("maxRequestBodyBytes is {bytes}"), help)
         })?,
     };
     let built = Retry::new(retrying::Settings {
@@ -164,7 +164,9 @@ fn names(list: &[String]) -> Result<Vec<HeaderName>, Fault> {
 
 fn duration(written: Option<&object::Duration>, field: &str) -> Result<Duration, Fault> {
     let help = "write a duration, such as 500ms or 10s";
-    written.map_or(Ok(Duration::ZERO), |written| values::duration(written).map_err(|why| Fault::of(field, why, help)))
+    let name = field.rsplit('.').next().unwrap_or_default();
+    let fault = |why: String| Fault::of(field, format!("{name}: {why}"), help);
+    written.map_or(Ok(Duration::ZERO), |written| values::duration(written).map_err(fault))
 }
 
 /// A status that an answer can have.
