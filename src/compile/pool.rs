@@ -53,6 +53,8 @@ pub struct Asked {
     pub(super) pass_host: bool,
     /// The name that its certificate must bear.
     pub(super) server_name: Arc<str>,
+    /// The fingerprint of how it is connected to.
+    pub(super) transport: Option<[u8; 32]>,
     /// The host to resolve, where no Service is known by it.
     pub(super) external: Option<Arc<str>>,
 }

@@ -84,6 +84,7 @@ pub(super) fn find(
         policy: policy(service),
         pass_host: annotations.pass_host_header,
         server_name,
+        transport: None,
     };
     if annotations.native_lb || annotations.node_port_lb {
         let text = "service.nativelb and service.nodeportlb are not supported: requests go straight to the endpoints";

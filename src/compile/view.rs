@@ -1,29 +1,33 @@
 //! The store as one Ingress sees it: every look is noted, a look in vain too, so that a change of anything an
 //! Ingress has read (or missed) compiles it again, and nothing else.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeSet,
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
-use crate::objects::{Key, Kind, Middleware, ObjectId, Secret, Service, store::Store};
+use crate::objects::{Key, Kind, Middleware, ObjectId, Secret, ServersTransport, Service, TlsOption, store::Store};
+
+/// What was looked at.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    /// Objects, also those that are not there.
+    pub(super) objects: BTreeSet<ObjectId>,
+    /// Kinds of which all objects were looked through.
+    pub(super) kinds: BTreeSet<Kind>,
+}
 
 /// A tracking view of the [`Store`].
 #[derive(Debug)]
 pub(super) struct View<'a> {
     store: &'a Store,
-    reads: RefCell<BTreeSet<ObjectId>>,
-    any_middleware: Cell<bool>,
+    reads: RefCell<Reads>,
 }
 
 impl<'a> View<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
-        Self { store, reads: RefCell::default(), any_middleware: Cell::new(false) }
+        Self { store, reads: RefCell::default() }
     }
 
     fn note(&self, kind: Kind, key: &Key) {
-        self.reads.borrow_mut().insert(ObjectId::new(kind, key.clone()));
+        self.reads.borrow_mut().objects.insert(ObjectId::new(kind, key.clone()));
     }
 
     pub(super) fn service(&self, key: &Key) -> Option<&'a Arc<Service>> {
@@ -41,14 +45,33 @@ impl<'a> View<'a> {
         self.store.middleware(key)
     }
 
-    /// All Middlewares: whoever looks here is compiled again when any of them changes.
-    pub(super) fn middlewares(&self) -> impl Iterator<Item = &'a Arc<Middleware>> {
-        self.any_middleware.set(true);
-        self.store.middlewares()
+    pub(super) fn servers_transport(&self, key: &Key) -> Option<&'a Arc<ServersTransport>> {
+        self.note(Kind::ServersTransport, key);
+        self.store.servers_transport(key)
     }
 
-    /// What was looked at, and whether all Middlewares were.
-    pub(super) fn into_reads(self) -> (BTreeSet<ObjectId>, bool) {
-        (self.reads.into_inner(), self.any_middleware.get())
+    pub(super) fn tls_option(&self, key: &Key) -> Option<&'a Arc<TlsOption>> {
+        self.note(Kind::TlsOption, key);
+        self.store.tls_option(key)
+    }
+
+    /// Whether there is such an object of a kind of [`Kind::CUSTOM`].
+    pub(super) fn has(&self, kind: Kind, key: &Key) -> bool {
+        match kind {
+            Kind::ServersTransport => self.servers_transport(key).is_some(),
+            Kind::TlsOption => self.tls_option(key).is_some(),
+            _ => self.middleware(key).is_some(),
+        }
+    }
+
+    /// The keys of all objects of a kind of [`Kind::CUSTOM`]: whoever looks here is compiled again when any of them
+    /// changes.
+    pub(super) fn all(&self, kind: Kind) -> impl Iterator<Item = &'a Key> + use<'a> {
+        self.reads.borrow_mut().kinds.insert(kind);
+        self.store.custom(kind)
+    }
+
+    pub(super) fn into_reads(self) -> Reads {
+        self.reads.into_inner()
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Resolver, fault::Fault};
 use crate::{
-    balance::{Options, Policy, Scheme, Service, ServiceKey},
+    balance::{Options, Policy, Scheme, Service, ServiceKey, Transport},
     compile::{
         pool::{Asked, Use},
         services::{self, external_candidates},
@@ -42,6 +42,8 @@ pub(super) struct ByUrl<'a> {
     /// A name or an address, without brackets.
     pub(super) host: &'a str,
     pub(super) port: u16,
+    /// How it is connected to, where that is not as the process's flags say.
+    pub(super) transport: Option<Arc<Transport>>,
 }
 
 impl Resolver<'_> {
@@ -90,6 +92,7 @@ impl Resolver<'_> {
             policy: Policy::RoundRobin,
             pass_host: true,
             server_name: url.host.into(),
+            transport: url.transport.clone(),
         };
         if let Some(key) = self.known(url) {
             let used = Use { key, asked: Some(Arc::new(what(&options, None))) };
@@ -134,6 +137,7 @@ fn what(options: &Options, external: Option<&Arc<str>>) -> Asked {
         scheme: options.scheme,
         pass_host: options.pass_host,
         server_name: Arc::clone(&options.server_name),
+        transport: options.transport.as_ref().map(|transport| *transport.fingerprint()),
         external: external.cloned(),
     }
 }
