@@ -35,6 +35,26 @@ pub struct Parts {
     pub waits: Waits,
 }
 
+impl Parts {
+    /// Whether any of it is of no effect in the clear.
+    pub fn concerns_tls(&self) -> bool {
+        let Self {
+            server_name,
+            insecure,
+            roots,
+            peer_uri,
+            certificates,
+            versions,
+            suites,
+            http1_only: _,
+            most_idle: _,
+            waits: _,
+        } = self;
+        let verifies = server_name.is_some() || insecure.is_some() || roots.is_some() || peer_uri.is_some();
+        verifies || !certificates.is_empty() || *versions != Versions::default() || suites.is_some()
+    }
+}
+
 /// Limits on waits (`forwardingTimeouts`). Zero is none, except where it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waits {

@@ -298,9 +298,6 @@ impl Common<'_> {
             if let Some(reason) = &asks.closed {
                 closed.get_or_insert_with(|| reason.clone());
             }
-            if let Some(transport) = &asks.servers_transport {
-                closed.get_or_insert_with(|| unsupported("service.serverstransport", transport, its.clone(), fragment));
-            }
             if !asks.middlewares.is_empty() {
                 let (subject, origin) = its;
                 refs.push(Refs { list: &asks.middlewares, subject, origin, annotation: "service.middlewares" });

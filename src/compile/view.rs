@@ -1,9 +1,16 @@
 //! The store as one Ingress sees it: every look is noted, a look in vain too, so that a change of anything an
 //! Ingress has read (or missed) compiles it again, and nothing else.
 
-use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use crate::objects::{Key, Kind, Middleware, ObjectId, Secret, ServersTransport, Service, TlsOption, store::Store};
+use crate::{
+    balance::Transport,
+    objects::{Key, Kind, Middleware, ObjectId, Secret, ServersTransport, Service, TlsOption, store::Store},
+};
 
 /// What was looked at.
 #[derive(Debug, Default)]
@@ -19,11 +26,13 @@ pub(super) struct Reads {
 pub(super) struct View<'a> {
     store: &'a Store,
     reads: RefCell<Reads>,
+    /// What ServersTransports come to, or what is wrong with them: read once, however many paths lead to them.
+    transports: RefCell<BTreeMap<Key, Result<Arc<Transport>, String>>>,
 }
 
 impl<'a> View<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
-        Self { store, reads: RefCell::default() }
+        Self { store, reads: RefCell::default(), transports: RefCell::default() }
     }
 
     fn note(&self, kind: Kind, key: &Key) {
@@ -53,6 +62,20 @@ impl<'a> View<'a> {
     pub(super) fn tls_option(&self, key: &Key) -> Option<&'a Arc<TlsOption>> {
         self.note(Kind::TlsOption, key);
         self.store.tls_option(key)
+    }
+
+    /// What a ServersTransport comes to, by `make` when it is first asked for.
+    pub(super) fn transport(
+        &self,
+        key: &Key,
+        make: impl FnOnce() -> Result<Arc<Transport>, String>,
+    ) -> Result<Arc<Transport>, String> {
+        if let Some(known) = self.transports.borrow().get(key) {
+            return known.clone();
+        }
+        let made = make();
+        self.transports.borrow_mut().insert(key.clone(), made.clone());
+        made
     }
 
     /// Whether there is such an object of a kind of [`Kind::CUSTOM`].

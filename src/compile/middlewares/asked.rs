@@ -7,10 +7,11 @@ use crate::{
     balance::{Options, Policy, Scheme, Service, ServiceKey, Transport},
     compile::{
         pool::{Asked, Use},
+        references::References,
         services::{self, external_candidates},
     },
     objects::{
-        Key, Meta,
+        Key, Kind, Meta,
         ingress::{BackendPort, ServiceBackend},
         middleware::IntOrString,
     },
@@ -62,9 +63,10 @@ impl Resolver<'_> {
                 Err(_) => BackendPort { name: Some(text.as_str().into()), number: None },
             },
         };
-        self.allowed(&Key::new(Arc::clone(asked.namespace), asked.name)).map_err(|(code, text, help)| Fault {
-            code,
-            ..Fault::of(format!("{}.namespace", asked.field), text, help)
+        let references = References { kind: Kind::Service, ..self.references() };
+        references.allowed(&Key::new(Arc::clone(asked.namespace), asked.name)).map_err(|lost| Fault {
+            code: lost.code,
+            ..Fault::of(format!("{}.namespace", asked.field), lost.text, lost.help)
         })?;
         let backend = ServiceBackend { name: asked.name.into(), port };
         let found = services::find(self.view, asked.namespace, &backend, self.claims, self.diagnostics)

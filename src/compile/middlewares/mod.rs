@@ -14,7 +14,7 @@ mod headers;
 mod paths;
 mod resilience;
 mod statuses;
-mod values;
+pub(super) mod values;
 
 use fault::Fault;
 

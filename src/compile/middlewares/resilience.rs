@@ -53,7 +53,7 @@ pub(super) fn circuit_breaker(fields: &object::CircuitBreaker) -> Result<Middlew
     // 0 is the default, as in Traefik.
     let or = |written: &Option<object::Duration>, field: &str, default: Duration| {
         let written = duration(written.as_ref(), &format!("circuitBreaker.{field}"))?;
-        Ok(if written.is_zero() { default } else { written })
+        Ok::<_, Fault>(if written.is_zero() { default } else { written })
     };
     let built = CircuitBreaker::new(circuit_breaker::Settings {
         expression: expression.clone().unwrap_or_default(),
