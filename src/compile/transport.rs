@@ -180,9 +180,9 @@ fn root_secrets(
                 return Err(Wrong::of(format!("{field}.configMap"), "ConfigMaps are not read", help));
             }
             (Some(_), Some(_)) => {
-                return Err(Wrong::of(field, "it names a Secret and a ConfigMap", "name a Secret only"));
+                return Err(Wrong::of(&field, format!("{field} names a Secret and a ConfigMap"), "name a Secret only"));
             }
-            (None, None) => return Err(Wrong::of(field, "it names no Secret", help)),
+            (None, None) => return Err(Wrong::of(&field, format!("{field} names no Secret"), help)),
         }
     }
     let older = older.unwrap_or_default().iter().enumerate();
@@ -200,7 +200,7 @@ fn waits(timeouts: &ForwardingTimeouts) -> Result<Waits, Wrong> {
     } = timeouts;
     let read = |field: &str, value: &Option<_>| {
         let wrong =
-            |why| Wrong::of(format!("forwardingTimeouts.{field}"), why, "write a duration such as 10s, 500ms or 1m30s");
+            |why| Wrong::of(format!("forwardingTimeouts.{field}"), why, "whole numbers are seconds, and 0 is no limit");
         value.as_ref().map(|value| values::duration(value).map_err(wrong)).transpose()
     };
     Ok(Waits {

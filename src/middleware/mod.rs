@@ -7,20 +7,25 @@
 
 pub mod basic_auth;
 mod chain;
+pub mod circuit_breaker;
 pub mod digest_auth;
+pub mod errors;
+pub mod expression;
 pub mod forward_auth;
 pub mod headers;
 pub mod in_flight;
 mod invalid;
+pub mod ip_allow_list;
+pub mod kept;
 mod login;
 pub mod pass_tls_client_cert;
 mod process_key;
-pub mod redirect_scheme;
-mod spelling;
-pub mod ip_allow_list;
 pub mod rate_limit;
 pub mod redirect_scheme;
+pub mod retry;
 pub mod source;
+mod spelling;
+pub mod statuses;
 pub mod strip_prefix;
 mod upstream;
 
@@ -32,15 +37,19 @@ use smallvec::SmallVec;
 
 pub use basic_auth::BasicAuth;
 pub use chain::{Chain, Next};
+pub use circuit_breaker::CircuitBreaker;
 pub use digest_auth::DigestAuth;
+pub use errors::Errors;
 pub use forward_auth::ForwardAuth;
 pub use headers::Headers;
 pub use in_flight::InFlight;
 pub use invalid::InvalidField;
-pub use pass_tls_client_cert::PassTlsClientCert;
 pub use ip_allow_list::IpAllowList;
+pub use pass_tls_client_cert::PassTlsClientCert;
 pub use rate_limit::RateLimit;
 pub use redirect_scheme::RedirectScheme;
+pub use retry::Retry;
+pub use statuses::Statuses;
 pub use strip_prefix::StripPrefix;
 pub use upstream::{Failed, Upstream};
 
@@ -127,6 +136,12 @@ pub enum Middleware {
     RateLimit(Arc<RateLimit>),
     /// `inFlightReq`
     InFlight(Arc<InFlight>),
+    /// `retry`
+    Retry(Arc<Retry>),
+    /// `circuitBreaker`
+    CircuitBreaker(Arc<CircuitBreaker>),
+    /// `errors`
+    Errors(Arc<Errors>),
 }
 
 impl Middleware {
@@ -136,6 +151,7 @@ impl Middleware {
         match self {
             Self::RateLimit(m) => Some(Self::RateLimit(Arc::new(m.fresh()))),
             Self::InFlight(m) => Some(Self::InFlight(Arc::new(m.fresh()))),
+            Self::CircuitBreaker(m) => Some(Self::CircuitBreaker(Arc::new(m.fresh()))),
             _ => None,
         }
     }
@@ -145,6 +161,7 @@ impl Middleware {
         match (self, other) {
             (Self::RateLimit(m), Self::RateLimit(other)) => m.is_like(other),
             (Self::InFlight(m), Self::InFlight(other)) => m.is_like(other),
+            (Self::CircuitBreaker(m), Self::CircuitBreaker(other)) => m.is_like(other),
             _ => false,
         }
     }

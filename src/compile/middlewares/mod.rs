@@ -14,6 +14,8 @@ mod fault;
 mod headers;
 mod limits;
 mod paths;
+mod resilience;
+mod statuses;
 pub(super) mod values;
 
 use fault::Fault;
@@ -285,6 +287,12 @@ impl Resolver<'_> {
             limits::rate_limit(fields)
         } else if let Some(fields) = &spec.in_flight_req {
             limits::in_flight_req(fields)
+        } else if let Some(fields) = &spec.retry {
+            resilience::retry(fields)
+        } else if let Some(fields) = &spec.circuit_breaker {
+            resilience::circuit_breaker(fields)
+        } else if let Some(fields) = &spec.errors {
+            resilience::errors(self, fields, meta)
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";
