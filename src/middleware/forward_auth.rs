@@ -7,7 +7,6 @@
 
 mod address;
 mod answer;
-mod body;
 mod question;
 
 use std::{sync::Arc, time::Duration};
@@ -45,7 +44,7 @@ pub struct Options {
     pub header_field: Option<String>,
     /// Whether the server gets the request's body.
     pub forward_body: bool,
-    /// The most bytes of it; negative for Headgate's own limit.
+    /// The most bytes of it; negative for any.
     pub max_body_size: i64,
     /// The most bytes of the answer's body; negative for any.
     pub max_response_body_size: i64,
@@ -107,11 +106,12 @@ impl ForwardAuth {
 
     /// Asks the server, and sends the request on if it may pass.
     pub async fn around<U: Upstream>(&self, request: &mut Request, mut next: Next<'_, U>) -> Response<Body> {
-        let body = match self.question.body(request).await {
+        let idle = next.upstream().body_idle();
+        let body = match self.question.body(request, idle).await {
             Ok(body) => body,
             Err(status) => return bare(status),
         };
-        let question = self.question.about(&request.head, &self.address, body);
+        let question = self.question.about(&request.head, &self.address, body.as_ref());
         let asked = clock::limit(TIMEOUT, async {
             let answer = next.upstream().fetch(&self.server, question).await;
             // 101 is never asked for.

@@ -29,27 +29,27 @@ impl Address {
             InvalidField::new("address", message.to_owned(), help)
         };
         if url.is_empty() {
-            return Err(invalid("it names no server to ask"));
+            return Err(invalid("there is no address of a server to ask"));
         }
-        let uri: Uri = url.parse().map_err(|_| invalid("it is not a URL"))?;
+        let uri: Uri = url.parse().map_err(|_| invalid("the address is not a URL"))?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
-            _ => return Err(invalid("it is not a URL of http or https")),
+            _ => return Err(invalid("the address is not a URL of http or https")),
         };
-        let authority = uri.authority().ok_or_else(|| invalid("it has no host"))?;
+        let authority = uri.authority().ok_or_else(|| invalid("the address has no host"))?;
         if authority.as_str().contains('@') {
-            return Err(invalid("it has a user name in it, which is not supported"));
+            return Err(invalid("the address has a user name in it, which is not supported"));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {
-            return Err(invalid("it has no host"));
+            return Err(invalid("the address has no host"));
         }
         // The port of an authority is optional, and so is the number behind the colon (RFC 3986 §3.2.3).
         let port = match (authority.port(), authority.as_str().rsplit_once(':')) {
             (Some(port), _) => port.as_u16(),
             (None, Some((_, text))) if !text.is_empty() && !text.ends_with(']') => {
-                return Err(invalid("its port is not a number from 1 to 65535"));
+                return Err(invalid("the port of the address is not a number from 1 to 65535"));
             }
             (None, _) => {
                 if tls {
@@ -60,15 +60,16 @@ impl Address {
             }
         };
         if port == 0 {
-            return Err(invalid("its port is not a number from 1 to 65535"));
+            return Err(invalid("the port of the address is not a number from 1 to 65535"));
         }
         let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         Ok(Self {
             tls,
             host: host.to_ascii_lowercase(),
             port,
-            authority: HeaderValue::from_str(authority.as_str()).map_err(|_| invalid("its host is no host"))?,
-            target: Target::new(path).map_err(|_| invalid("its path can't be read"))?,
+            authority: HeaderValue::from_str(authority.as_str())
+                .map_err(|_| invalid("the host of the address is no host"))?,
+            target: Target::new(path).map_err(|_| invalid("the path of the address can't be read"))?,
         })
     }
 

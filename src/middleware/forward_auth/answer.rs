@@ -1,14 +1,18 @@
 //! What the server's answer comes to: the request may pass, or this is what the client gets.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response};
+use std::{pin::Pin, time::Duration};
 
-use super::{
-    ForwardAuth, bare,
-    body::{Unread, read},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response};
+use http_body::Body as _;
+
+use super::{ForwardAuth, bare, question::MEMORY};
 use crate::{
-    body::Body,
-    middleware::{Head, headers, plain, spelling},
+    body::{Body, BodyError},
+    middleware::{
+        Head, headers,
+        kept::{Kept, Limits},
+        plain, spelling,
+    },
 };
 
 /// So much of the body of an answer that lets the request pass is read, so that its connection can be used again. It is
@@ -19,14 +23,16 @@ impl ForwardAuth {
     /// The answer's head, if it lets the request pass; else what the client gets.
     pub(super) async fn judge(&self, answer: Response<Body>) -> Result<response::Parts, Response<Body>> {
         let (parts, mut body) = answer.into_parts();
-        if let Some(most) = self.max_response_body {
-            body = Body::from(read(&mut body, most, &mut |_| true).await.map_err(|why| unread(&why))?);
-        }
         if parts.status.is_success() {
-            return match read(&mut body, MOST_UNUSED, &mut |_| true).await {
-                Ok(_) | Err(Unread::TooLong) => Ok(parts),
-                Err(why) => Err(unread(&why)),
+            return match drain(body, self.max_response_body.unwrap_or(MOST_UNUSED)).await {
+                Err(BodyError::TooLarge) if self.max_response_body.is_none() => Ok(parts),
+                read => read.map(|()| parts).map_err(|error| unread(&error)),
             };
+        }
+        if let Some(most) = self.max_response_body {
+            // The limit on the whole answer stands around this.
+            let limits = Limits { memory: MEMORY, most, idle: Duration::ZERO };
+            body = Kept::read(body, limits).await.map_err(|why| unread(&why.error))?.body();
         }
         if let (StatusCode::UNAUTHORIZED, Some(url)) = (parts.status, &self.sign_in) {
             let mut answer = plain(StatusCode::FOUND);
@@ -105,9 +111,20 @@ fn name_of(line: &HeaderValue) -> &[u8] {
     pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
 }
 
-fn unread(why: &Unread) -> Response<Body> {
-    bare(match why {
-        Unread::TooLong => StatusCode::UNAUTHORIZED,
-        Unread::NoRoom | Unread::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+/// Reads a body of at most so many bytes to its end, and keeps nothing of it.
+async fn drain(mut body: Body, most: u64) -> Result<(), BodyError> {
+    let mut left = most;
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let length = frame?.data_ref().map_or(0, |data| data.len() as u64);
+        left = left.checked_sub(length).ok_or(BodyError::TooLarge)?;
+    }
+    Ok(())
+}
+
+/// What the client gets where the answer's body is too long, or is none.
+fn unread(error: &BodyError) -> Response<Body> {
+    bare(match error {
+        BodyError::TooLarge => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
     })
 }

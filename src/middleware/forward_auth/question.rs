@@ -1,12 +1,20 @@
 //! What the server is asked: the request's head, as a request of its own.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use super::{Address, Options, body, names};
+use super::{Address, Options, names};
 use crate::{
-    body::{Body, BodyKind},
-    middleware::{Head, InvalidField, Permits, Request},
+    body::{Body, BodyError, BodyKind},
+    middleware::{
+        Head, InvalidField, Permits, Request,
+        kept::{Kept, Limits},
+    },
 };
+
+/// So much of a body that is sent along is kept in memory; the rest is on disk.
+pub(super) const MEMORY: u64 = 1 << 20;
 
 const METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
@@ -48,7 +56,7 @@ impl Question {
             let more: Vec<HeaderName> = SET.into_iter().chain(OTHERS).filter(|name| !only.contains(name)).collect();
             only.extend(more);
         }
-        let most = u64::try_from(options.max_body_size).unwrap_or(body::MOST);
+        let most = u64::try_from(options.max_body_size).unwrap_or(u64::MAX);
         Ok(Self {
             trust: options.trust_forward_header,
             only: only.into(),
@@ -57,26 +65,32 @@ impl Question {
         })
     }
 
-    /// The body to send along. The request keeps it as well.
+    /// The body to send along. The request keeps it as well. `idle` is the longest silence within it.
     ///
     /// # Errors
-    /// The status of the answer, where the body is too long or does not come.
-    pub(super) async fn body(&self, request: &mut Request) -> Result<Body, StatusCode> {
-        match self.body {
-            Some(most) if request.kind.has_bytes() => body::keep(request, most).await.map(Body::from),
-            _ => Ok(Body::Empty),
-        }
+    /// The status of the answer: 401 for a body that is too long (as Traefik answers it), others where it does not come
+    /// or can't be kept.
+    pub(super) async fn body(&self, request: &mut Request, idle: Duration) -> Result<Option<Kept>, StatusCode> {
+        let Some(most) = self.body.filter(|_| request.kind.has_bytes()) else { return Ok(None) };
+        let limits = Limits { memory: MEMORY, most, idle };
+        let kept = Kept::read(std::mem::take(&mut request.body), limits).await.map_err(|why| match why.error {
+            BodyError::TooLarge => StatusCode::UNAUTHORIZED,
+            _ => why.status(),
+        })?;
+        (request.body, request.kind) = (kept.body(), kept.kind());
+        Ok(Some(kept))
     }
 
     /// The question about a request.
-    pub(super) fn about(&self, head: &Head, address: &Address, body: Body) -> Request {
+    pub(super) fn about(&self, head: &Head, address: &Address, body: Option<&Kept>) -> Request {
         let method = if self.same_method { head.method.clone() } else { Method::GET };
-        let kind = match &body {
-            Body::Full(bytes) => BodyKind::Length(bytes.len() as u64),
+        let kind = match body {
+            Some(kept) => kept.kind(),
             // RFC 9110 §8.6: a method that usually has a body says that there is none.
-            _ if matches!(method, Method::POST | Method::PUT | Method::PATCH) => BodyKind::Length(0),
-            _ => BodyKind::None,
+            None if matches!(method, Method::POST | Method::PUT | Method::PATCH) => BodyKind::Length(0),
+            None => BodyKind::None,
         };
+        let body = body.map_or(Body::Empty, Kept::body);
         let head = Head {
             method,
             target: address.target.clone(),
