@@ -73,6 +73,11 @@ impl Target {
         self.path.as_deref().unwrap_or_else(|| self.received.path())
     }
 
+    /// What the client sent, whatever has become of the path since.
+    pub fn received(&self) -> &PathAndQuery {
+        &self.received
+    }
+
     /// The query without its `?`, as received.
     pub fn query(&self) -> Option<&str> {
         self.received.query()

@@ -4,12 +4,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rustls_pki_types::{CertificateDer, ServerName};
+mod secrets;
+
+use rustls_pki_types::ServerName;
+use secrets::{Named, certificate, roots};
 
 use super::{
     middlewares::values,
-    references::References,
-    tls,
+    references::{Lost, References},
     tls_names::{self, Quiet},
     view::View,
     wrong::Wrong,
@@ -17,15 +19,14 @@ use super::{
 use crate::{
     balance::{
         Scheme, Transport,
-        transport::{Parts, Roots, Waits},
+        transport::{Parts, Waits},
     },
     diagnostic::Diagnostic,
     objects::{
-        Key, Kind, Meta, ObjectId, Secret, ServersTransport,
+        Key, Kind, Meta, ObjectId, ServersTransport,
         servers_transport::{ForwardingTimeouts, RootCa, ServersTransportSpec},
     },
     settings::Claims,
-    table::Cert,
 };
 
 /// The annotation that names one.
@@ -77,6 +78,28 @@ impl Asking<'_> {
         }
         Ok(transport)
     }
+}
+
+/// The ServersTransport that a Middleware names for a Service that it asks: by its name alone, in the Middleware's own
+/// namespace, or as annotations do. `Err` is for the Middleware; what is wrong with the object itself is said of it.
+pub(super) fn asked_by(
+    references: References<'_>,
+    name: &str,
+    scheme: Scheme,
+    said: &mut Vec<Diagnostic>,
+) -> Result<Arc<Transport>, Lost> {
+    let invalid = |text: String, help: &str| Lost { code: "ServersTransportInvalid", text, help: help.to_owned() };
+    let view = references.view;
+    let key =
+        if name.contains('@') { references.find(name)? } else { Key::new(Arc::clone(references.namespace), name) };
+    let transport = view
+        .transport(&key, || made(view, &key, said))
+        .map_err(|fault| invalid(format!("ServersTransport {key}: {fault}"), "create it, or see its own diagnostic"))?;
+    if scheme == Scheme::H2c && transport.parts().http1_only {
+        let text = format!("ServersTransport {key} disables HTTP/2, which is what the Service speaks (h2c)");
+        return Err(invalid(text, "remove disableHTTP2, or let the scheme be http"));
+    }
+    Ok(transport)
 }
 
 /// What a ServersTransport comes to, and what is said of it; `Err` is what is wrong with it.
@@ -180,9 +203,9 @@ fn root_secrets(
                 return Err(Wrong::of(format!("{field}.configMap"), "ConfigMaps are not read", help));
             }
             (Some(_), Some(_)) => {
-                return Err(Wrong::of(field, "it names a Secret and a ConfigMap", "name a Secret only"));
+                return Err(Wrong::of(&field, format!("{field} names a Secret and a ConfigMap"), "name a Secret only"));
             }
-            (None, None) => return Err(Wrong::of(field, "it names no Secret", help)),
+            (None, None) => return Err(Wrong::of(&field, format!("{field} names no Secret"), help)),
         }
     }
     let older = older.unwrap_or_default().iter().enumerate();
@@ -200,7 +223,7 @@ fn waits(timeouts: &ForwardingTimeouts) -> Result<Waits, Wrong> {
     } = timeouts;
     let read = |field: &str, value: &Option<_>| {
         let wrong =
-            |why| Wrong::of(format!("forwardingTimeouts.{field}"), why, "write a duration such as 10s, 500ms or 1m30s");
+            |why| Wrong::of(format!("forwardingTimeouts.{field}"), why, "whole numbers are seconds, and 0 is no limit");
         value.as_ref().map(|value| values::duration(value).map_err(wrong)).transpose()
     };
     Ok(Waits {
@@ -261,47 +284,6 @@ pub(super) fn of_middleware(view: &View<'_>, asked: &OfMiddleware<'_>) -> Result
         ..Parts::default()
     };
     Ok(Some(Arc::new(Transport::new(parts))))
-}
-
-/// A Secret, and the field that names it, below `spec`.
-struct Named {
-    secret: Key,
-    field: String,
-}
-
-impl Named {
-    fn look<'a>(&self, view: &View<'a>, holds: &str) -> Result<&'a Arc<Secret>, Wrong> {
-        view.secret(&self.secret).ok_or_else(|| Wrong {
-            code: Some("SecretNotFound"),
-            field: self.field.clone(),
-            message: format!("Secret {} does not exist", self.secret),
-            help: format!("create it, with {holds}"),
-        })
-    }
-
-    fn invalid(&self, why: &str, holds: &str) -> Wrong {
-        let message = format!("Secret {} can't be used: {why}", self.secret);
-        Wrong { code: Some("SecretInvalid"), field: self.field.clone(), message, help: format!("write {holds}") }
-    }
-}
-
-/// What is trusted: the certificates of all these Secrets.
-fn roots(view: &View<'_>, named: &[Named]) -> Result<Roots, Wrong> {
-    const HOLDS: &str = "PEM certificates under the key ca.crt or tls.ca";
-    let mut all: Vec<CertificateDer<'static>> = Vec::new();
-    for one in named {
-        let secret = one.look(view, HOLDS)?;
-        all.extend(tls::authorities(secret).map_err(|why| one.invalid(&why, HOLDS))?);
-    }
-    let wrong = |index| Wrong::of("", format!("certificate {index} can't be an issuer"), HOLDS);
-    Roots::new(all).map_err(wrong)
-}
-
-/// What is shown: the certificate of a Secret with its key.
-fn certificate(view: &View<'_>, named: &Named) -> Result<Cert, Wrong> {
-    const HOLDS: &str = "a PEM certificate under the key tls.crt and its private key under tls.key";
-    let secret = named.look(view, HOLDS)?;
-    tls::certificate(secret).map_err(|why| named.invalid(&why, HOLDS))
 }
 
 fn server_name(name: &str, field: &str) -> Result<ServerName<'static>, Wrong> {

@@ -94,6 +94,11 @@ impl<U: Upstream> Next<'_, U> {
         self.chain.run_from(self.at, request, self.upstream).await
     }
 
+    /// Whether nothing is inside but the endpoint, which leaves the head of a request as it is.
+    pub fn is_innermost(&self) -> bool {
+        self.at >= self.chain.len()
+    }
+
     /// The way to other services than the route's own.
     pub fn upstream(&mut self) -> &mut U {
         self.upstream
@@ -116,9 +121,13 @@ impl Middleware {
             Self::EncodedCharacters(m) => m.request(head),
             Self::ContentType => content_type::request(head),
             Self::BasicAuth(m) => m.request(head).await,
+            Self::DigestAuth(m) => m.request(head),
+            Self::PassTlsClientCert(m) => m.request(head),
+            Self::ForwardAuth(_) => Flow::Around,
             Self::IpAllowList(m) => m.request(head),
             Self::RateLimit(m) => m.request(head).await,
             Self::InFlight(m) => m.request(request),
+            Self::Retry(_) | Self::CircuitBreaker(_) | Self::Errors(_) => Flow::Around,
         }
     }
 
@@ -132,6 +141,10 @@ impl Middleware {
     /// Those that stand around all that is inside of them.
     async fn around<U: Upstream>(&self, request: &mut Request, mut next: Next<'_, U>) -> Response<Body> {
         match self {
+            Self::ForwardAuth(m) => m.around(request, next).await,
+            Self::Retry(m) => m.around(request, next).await,
+            Self::CircuitBreaker(m) => m.around(request, next).await,
+            Self::Errors(m) => m.around(request, next).await,
             Self::ContentType => content_type::around(request, next).await,
             // The others have said on the request side what they want.
             _ => next.run(request).await,

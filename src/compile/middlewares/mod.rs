@@ -9,10 +9,13 @@ use std::{
 
 mod asked;
 mod auth;
+mod client_cert;
 mod fault;
 mod headers;
 mod limits;
 mod paths;
+mod resilience;
+mod statuses;
 pub(super) mod values;
 
 use fault::Fault;
@@ -289,6 +292,12 @@ impl Resolver<'_> {
             Err(paths::plugin(plugins))
         } else if let Some(fields) = &spec.basic_auth {
             auth::basic(self.view, fields, meta)
+        } else if let Some(fields) = &spec.digest_auth {
+            auth::digest(self.view, fields, meta)
+        } else if let Some(fields) = &spec.forward_auth {
+            auth::forward(self, fields, meta)
+        } else if let Some(fields) = &spec.pass_tls_client_cert {
+            Ok(client_cert::pass(fields))
         } else if let Some(fields) = &spec.ip_allow_list {
             limits::ip_allow_list(fields)
         } else if let Some(fields) = &spec.ip_white_list {
@@ -297,6 +306,12 @@ impl Resolver<'_> {
             limits::rate_limit(fields)
         } else if let Some(fields) = &spec.in_flight_req {
             limits::in_flight_req(fields)
+        } else if let Some(fields) = &spec.retry {
+            resilience::retry(fields)
+        } else if let Some(fields) = &spec.circuit_breaker {
+            resilience::circuit_breaker(fields)
+        } else if let Some(fields) = &spec.errors {
+            resilience::errors(self, fields, meta)
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";
