@@ -8,7 +8,7 @@ use std::{pin::Pin, sync::Arc};
 
 use http::{Response, StatusCode, response};
 
-use super::{Flow, Head, Middleware, Request, Upstream};
+use super::{Flow, Head, Middleware, Request, Upstream, content_type};
 use crate::body::Body;
 
 /// The middlewares of a route, outermost first. `chain` has been expanded, `sticky` is an option of the route. A clone
@@ -44,11 +44,11 @@ impl Chain {
         let answer = loop {
             let Some(step) = self.steps.get(passed) else { break upstream.forward(request).await };
             passed += 1;
-            match step.request(&mut request.head).await {
+            match step.request(request).await {
                 Flow::Continue => {}
                 Flow::Respond(answer) => break answer,
                 Flow::Around => {
-                    let next = Next { chain: self, at: passed, upstream };
+                    let next = Next { chain: self, at: passed, upstream, held: None };
                     // Boxed, because what is inside may stand around something in its turn, and so that routes
                     // without any don't carry the room for it.
                     let around: Pin<Box<dyn Future<Output = _> + '_>> = Box::pin(step.around(request, next));
@@ -78,12 +78,19 @@ pub struct Next<'a, U> {
     chain: &'a Chain,
     at: usize,
     upstream: &'a mut U,
+    /// How many permits the request had when it was sent on for the first time.
+    held: Option<usize>,
 }
 
 impl<U: Upstream> Next<'_, U> {
     /// Sends the request on and gives what comes back. May be called again: the request must then be whole again, its
-    /// head as it came and its body unread.
+    /// head as it came and its body unread. What it was counted by on its last way is given back first, so that it
+    /// never stands in its own way.
     pub async fn run(&mut self, request: &mut Request) -> Response<Body> {
+        match self.held {
+            None => self.held = Some(request.permits.len()),
+            Some(held) => request.permits.truncate(held),
+        }
         self.chain.run_from(self.at, request, self.upstream).await
     }
 
@@ -100,12 +107,26 @@ impl<U: Upstream> Next<'_, U> {
 
 impl Middleware {
     /// The side of the request.
-    async fn request(&self, head: &mut Head) -> Flow {
+    async fn request(&self, request: &mut Request) -> Flow {
+        let head = &mut request.head;
         match self {
             Self::Headers(m) => m.request(head),
             Self::RedirectScheme(m) => m.request(head),
+            Self::RedirectRegex(m) => m.request(head),
+            Self::AddPrefix(m) => m.request(head),
             Self::StripPrefix(m) => m.request(head),
+            Self::StripPrefixRegex(m) => m.request(head),
+            Self::ReplacePath(m) => m.request(head),
+            Self::ReplacePathRegex(m) => m.request(head),
+            Self::EncodedCharacters(m) => m.request(head),
+            Self::ContentType => content_type::request(head),
             Self::BasicAuth(m) => m.request(head).await,
+            Self::DigestAuth(m) => m.request(head),
+            Self::PassTlsClientCert(m) => m.request(head),
+            Self::ForwardAuth(_) => Flow::Around,
+            Self::IpAllowList(m) => m.request(head),
+            Self::RateLimit(m) => m.request(head).await,
+            Self::InFlight(m) => m.request(request),
             Self::Retry(_) | Self::CircuitBreaker(_) | Self::Errors(_) => Flow::Around,
         }
     }
@@ -120,11 +141,16 @@ impl Middleware {
     /// Those that stand around all that is inside of them.
     async fn around<U: Upstream>(&self, request: &mut Request, mut next: Next<'_, U>) -> Response<Body> {
         match self {
+            Self::ForwardAuth(m) => m.around(request, next).await,
             Self::Retry(m) => m.around(request, next).await,
             Self::CircuitBreaker(m) => m.around(request, next).await,
             Self::Errors(m) => m.around(request, next).await,
+            Self::ContentType => content_type::around(request, next).await,
             // The others have said on the request side what they want.
             _ => next.run(request).await,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

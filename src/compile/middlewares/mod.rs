@@ -9,8 +9,10 @@ use std::{
 
 mod asked;
 mod auth;
+mod client_cert;
 mod fault;
 mod headers;
+mod limits;
 mod paths;
 mod resilience;
 mod statuses;
@@ -211,6 +213,8 @@ impl Resolver<'_> {
             let text = format!("{} {}", quiet.field, quiet.message);
             said.push(Diagnostic::warning(subject.clone(), quiet.field, "NoEffect", text).help(quiet.help));
         }
+        let limit = middleware.spec.rate_limit.as_ref();
+        said.extend(limit.and_then(|limit| limits::counted_here(limit, subject.clone())));
         let fault = match self.build(middleware, refs, above) {
             Err(fault) => {
                 let text = format!("{}; routes that name it are closed (503)", fault.message);
@@ -252,6 +256,9 @@ impl Resolver<'_> {
         if let Some(chain) = &spec.chain {
             return self.chain(chain, &middleware.meta, refs, above);
         }
+        if spec.content_type.as_ref().is_some_and(paths::is_switched_off) {
+            return Ok(());
+        }
         let of = middleware.meta.key();
         let middleware = self.step(middleware)?;
         self.steps.push(Step { middleware, of });
@@ -267,8 +274,38 @@ impl Resolver<'_> {
             paths::redirect_scheme(fields)
         } else if let Some(fields) = &spec.strip_prefix {
             paths::strip_prefix(fields)
+        } else if let Some(fields) = &spec.redirect_regex {
+            paths::redirect_regex(fields)
+        } else if let Some(fields) = &spec.add_prefix {
+            paths::add_prefix(fields)
+        } else if let Some(fields) = &spec.strip_prefix_regex {
+            paths::strip_prefix_regex(fields)
+        } else if let Some(fields) = &spec.replace_path {
+            paths::replace_path(fields)
+        } else if let Some(fields) = &spec.replace_path_regex {
+            paths::replace_path_regex(fields)
+        } else if let Some(fields) = &spec.encoded_characters {
+            Ok(paths::encoded_characters(fields))
+        } else if spec.content_type.is_some() {
+            Ok(Middleware::ContentType)
+        } else if let Some(plugins) = &spec.plugin {
+            Err(paths::plugin(plugins))
         } else if let Some(fields) = &spec.basic_auth {
             auth::basic(self.view, fields, meta)
+        } else if let Some(fields) = &spec.digest_auth {
+            auth::digest(self.view, fields, meta)
+        } else if let Some(fields) = &spec.forward_auth {
+            auth::forward(self, fields, meta)
+        } else if let Some(fields) = &spec.pass_tls_client_cert {
+            Ok(client_cert::pass(fields))
+        } else if let Some(fields) = &spec.ip_allow_list {
+            limits::ip_allow_list(fields)
+        } else if let Some(fields) = &spec.ip_white_list {
+            limits::ip_white_list(fields)
+        } else if let Some(fields) = &spec.rate_limit {
+            limits::rate_limit(fields)
+        } else if let Some(fields) = &spec.in_flight_req {
+            limits::in_flight_req(fields)
         } else if let Some(fields) = &spec.retry {
             resilience::retry(fields)
         } else if let Some(fields) = &spec.circuit_breaker {
