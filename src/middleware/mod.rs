@@ -7,6 +7,7 @@
 
 pub mod basic_auth;
 mod chain;
+pub mod expression;
 pub mod headers;
 mod invalid;
 pub mod redirect_scheme;
