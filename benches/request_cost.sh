@@ -5,7 +5,8 @@
 #
 # Needs valgrind, strace, nginx (the backend) and h2load. Loopback only; what it starts it ends. Instructions are the
 # difference of two runs under callgrind (12,000 and 2,000 requests), so that the start doesn't count. They repeat to a
-# fraction of a percent; what would make them a lie is a build without optimisation.
+# fraction of a percent; what would make them a lie is a build without optimisation. middleware_cost.sh sets ANNOTATION,
+# MIDDLEWARES (objects), TARGET and ONLY_INSTRUCTIONS.
 set -euo pipefail
 binary=$(readlink -f "$1")
 folder=$(mktemp -d)
@@ -20,7 +21,7 @@ http { access_log off; keepalive_requests 1000000000; keepalive_timeout 900s;
   client_body_temp_path $folder/1; proxy_temp_path $folder/2; fastcgi_temp_path $folder/3; uwsgi_temp_path $folder/4; scgi_temp_path $folder/5;
   server { listen 127.0.0.11:18800; location / { return 200 "$(printf 'x%.0s' $(seq 127))\n"; } } }
 NGINX
-cat > "$folder/manifests/app.yaml" <<'YAML'
+cat > "$folder/manifests/app.yaml" <<YAML
 apiVersion: v1
 kind: Service
 metadata: {name: app}
@@ -28,7 +29,7 @@ spec: {ports: [{name: http, port: 80}]}
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {name: app}
+metadata: {name: app, annotations: {traefik.ingress.kubernetes.io/router.middlewares: "${ANNOTATION:-}"}}
 spec: {rules: [{host: app.test, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}]}}]}
 ---
 apiVersion: discovery.k8s.io/v1
@@ -39,10 +40,12 @@ ports: [{name: http, port: 18800}]
 endpoints: [{addresses: [127.0.0.11], conditions: {ready: true}}]
 YAML
 
+printf '%s' "${MIDDLEWARES:-}" > "$folder/manifests/middlewares.yaml"
+
 nginx -p "$folder" -c "$folder/nginx.conf" -e stderr & pids+=($!)
 args=(run --manifests "$folder/manifests" --http 127.0.0.1:18080 --https 127.0.0.1:0 --admin 127.0.0.1:0 --workers 1)
 
-load() { h2load --h1 -n "$1" -c 8 --connect-to 127.0.0.1:18080 http://app.test:18080/ | grep -q "$1 succeeded"; }
+load() { h2load --h1 -n "$1" -c 8 --connect-to 127.0.0.1:18080 "http://app.test:18080${TARGET:-/}" | grep -q "$1 succeeded"; }
 answers() { for _ in $(seq 300); do curl -so /dev/null http://127.0.0.1:18080/ && return; sleep 0.1; done; return 1; }
 
 instructions() {
@@ -54,6 +57,7 @@ instructions() {
 few=$(instructions 2000)
 many=$(instructions 12000)
 echo "instructions per request: $(((many - few) / 10000))"
+[ -z "${ONLY_INSTRUCTIONS:-}" ] || exit 0
 
 "$binary" "${args[@]}" > /dev/null 2>&1 & pid=$!; pids+=("$pid")
 answers; load 2000

@@ -45,7 +45,7 @@ impl std::fmt::Display for ServiceKey {
 }
 
 /// How a service's endpoints are spoken to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
     /// HTTP/1.1 in the clear.
     #[default]

@@ -32,6 +32,7 @@ use std::{
 use assemble::Hosts;
 use claim::{Claim, Classes};
 use pool::Services;
+pub use pool::Use;
 use routes::Fragment;
 pub use services::external_candidates;
 use view::View;
@@ -128,8 +129,8 @@ impl Compiler {
         let fresh = self.services.take_fresh();
         let services = changes.touched.iter().filter(|id| id.kind == Kind::Service).map(|id| &id.key);
         let renewed = changes.services_with_new_endpoints.iter().chain(services);
-        let stale: BTreeSet<ServiceKey> = renewed.flat_map(|key| self.services.of(key).collect::<Vec<_>>()).collect();
-        let stale: BTreeSet<ServiceKey> = stale.difference(&fresh).cloned().collect();
+        let stale: BTreeSet<Use> = renewed.flat_map(|key| self.services.of(key).collect::<Vec<_>>()).collect();
+        let stale: BTreeSet<Use> = stale.difference(&fresh).cloned().collect();
         self.renew(store, &stale, false, &mut outcome);
         // New options show in the set too: legacy cookie values name the scheme.
         self.renew(store, &fresh, true, &mut outcome);
@@ -176,20 +177,20 @@ impl Compiler {
     pub fn set_keys(&mut self, keys: Keys, store: &Store) -> Outcome {
         let mut outcome = Outcome::default();
         if self.services.set_keys(keys) {
-            let all: BTreeSet<ServiceKey> = self.services.all().map(|service| service.key.clone()).collect();
+            let all: BTreeSet<Use> = self.services.uses().cloned().collect();
             self.renew(store, &all, true, &mut outcome);
             outcome.groups = self.members();
         }
         outcome
     }
 
-    /// ExternalName Services with the name to resolve.
-    pub fn external_names(&self) -> Vec<(ServiceKey, Arc<str>)> {
+    /// ExternalName Services, and hosts that Middlewares name in URLs, with the name to resolve.
+    pub fn external_names(&self) -> Vec<(Use, Arc<str>)> {
         self.services.external_names()
     }
 
-    /// Takes in the addresses that an ExternalName has resolved to.
-    pub fn resolved(&mut self, key: &ServiceKey, addresses: Vec<IpAddr>, store: &Store) -> Outcome {
+    /// Takes in the addresses that such a name has resolved to.
+    pub fn resolved(&mut self, key: &Use, addresses: Vec<IpAddr>, store: &Store) -> Outcome {
         let mut outcome = Outcome::default();
         if self.services.resolved(key, addresses) {
             self.renew(store, &BTreeSet::from([key.clone()]), false, &mut outcome);
@@ -306,7 +307,7 @@ impl Compiler {
     }
 
     /// Makes the endpoints of these services anew.
-    fn renew(&mut self, store: &Store, stale: &BTreeSet<ServiceKey>, force: bool, outcome: &mut Outcome) {
+    fn renew(&mut self, store: &Store, stale: &BTreeSet<Use>, force: bool, outcome: &mut Outcome) {
         for key in stale {
             let renewed = self.services.renew(key, store, force);
             outcome.diagnostics |= renewed.said;

@@ -1,5 +1,8 @@
 //! The services that fragments use, each with its endpoints, and the groups of sticky cookies. A service lives as long
 //! as a fragment uses it; a change of endpoints or options makes one set anew and touches nothing else.
+//!
+//! One Service port may be used in several ways: as its own annotations say, by the routes that lead to it, and as a
+//! Middleware says that asks it (an error page by another scheme). Each [`Use`] has connections and health of its own.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,10 +12,50 @@ use std::{
 
 use super::services::{self, external_candidates};
 use crate::{
-    balance::{EndpointSet, Keys, Service, ServiceKey, Signing, sticky::Group},
+    balance::{EndpointSet, Keys, Options, Scheme, Service, ServiceKey, Signing, sticky::Group},
     diagnostic::Diagnostic,
     objects::{Key, store::Store},
 };
+
+/// A Service port, and in which way it is used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Use {
+    /// Which Service port; for a host that a Middleware names in a URL, the Middleware's namespace, the host, the port.
+    pub key: ServiceKey,
+    /// What a Middleware says that asks it; `None` where the Service's own annotations decide.
+    pub asked: Option<Arc<Asked>>,
+}
+
+impl Use {
+    /// As the Service's own annotations say.
+    pub(super) fn own(key: ServiceKey) -> Self {
+        Self { key, asked: None }
+    }
+
+    /// Whether it is a host of a URL that no Service is known by.
+    pub(super) fn is_url(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.external.is_some())
+    }
+}
+
+impl std::fmt::Display for Use {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.key.fmt(f)
+    }
+}
+
+/// What makes a use of a service by a Middleware another one than its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Asked {
+    /// How it is spoken to.
+    pub(super) scheme: Scheme,
+    /// Whether it gets the client's Host.
+    pub(super) pass_host: bool,
+    /// The name that its certificate must bear.
+    pub(super) server_name: Arc<str>,
+    /// The host to resolve, where no Service is known by it.
+    pub(super) external: Option<Arc<str>>,
+}
 
 /// The services that fragments use.
 #[derive(Debug)]
@@ -20,14 +63,14 @@ pub(super) struct Services {
     keys: Keys,
     legacy_cookies: bool,
     external_loopback: bool,
-    by_key: HashMap<ServiceKey, Entry>,
-    /// The ports in use of each Service.
-    ports: HashMap<Key, BTreeSet<u16>>,
+    by_key: HashMap<Use, Entry>,
+    /// The uses of each Service.
+    uses: HashMap<Key, BTreeSet<Use>>,
     groups: HashMap<String, Arc<Group>>,
     /// Services made or changed since the endpoints were last computed.
-    fresh: BTreeSet<ServiceKey>,
+    fresh: BTreeSet<Use>,
     /// Services whose last user has gone, and perhaps a new one has come.
-    idle: BTreeSet<ServiceKey>,
+    idle: BTreeSet<Use>,
     /// Whether services have come or gone, or lead to another external name.
     changed: bool,
 }
@@ -61,7 +104,7 @@ impl Services {
             legacy_cookies,
             external_loopback,
             by_key: HashMap::new(),
-            ports: HashMap::new(),
+            uses: HashMap::new(),
             groups: HashMap::new(),
             fresh: BTreeSet::new(),
             idle: BTreeSet::new(),
@@ -69,13 +112,13 @@ impl Services {
         }
     }
 
-    /// The service that was found, made on first use; with other options it is made anew around the same endpoints.
-    pub(super) fn get(&mut self, found: services::Found) -> Arc<Service> {
-        let services::Found { key, options, external, .. } = found;
-        if let Some(entry) = self.by_key.get_mut(&key) {
+    /// The service for a use, made when it is first asked for; with other options it is made anew around the same
+    /// endpoints. `external` is the host to resolve, of an ExternalName Service or a URL.
+    pub(super) fn get(&mut self, key: &Use, options: Options, external: Option<Arc<str>>) -> Arc<Service> {
+        if let Some(entry) = self.by_key.get_mut(key) {
             if entry.service.options != options {
                 entry.service = Arc::new(entry.service.with_options(options));
-                self.fresh.insert(key);
+                self.fresh.insert(key.clone());
             }
             if entry.external.as_ref().map(|(name, _)| name) != external.as_ref() {
                 entry.external = external.map(|name| (name, Vec::new()));
@@ -83,18 +126,18 @@ impl Services {
             }
             return Arc::clone(&entry.service);
         }
-        let service = Arc::new(Service::new(key.clone(), options));
+        let service = Arc::new(Service::new(key.key.clone(), options));
         let external = external.map(|name| (name, Vec::new()));
         let entry = Entry { service: Arc::clone(&service), set: None, external, users: 0, fault: None };
-        self.ports.entry(object(&key)).or_default().insert(key.port);
+        self.uses.entry(object(&key.key)).or_default().insert(key.clone());
         self.by_key.insert(key.clone(), entry);
-        self.fresh.insert(key);
+        self.fresh.insert(key.clone());
         self.changed = true;
         service
     }
 
     /// Notes that a fragment uses these services.
-    pub(super) fn join<'a>(&mut self, keys: impl IntoIterator<Item = &'a ServiceKey>) {
+    pub(super) fn join<'a>(&mut self, keys: impl IntoIterator<Item = &'a Use>) {
         for key in keys {
             if let Some(entry) = self.by_key.get_mut(key) {
                 entry.users += 1;
@@ -103,7 +146,7 @@ impl Services {
     }
 
     /// Notes that a fragment uses these services no longer.
-    pub(super) fn leave(&mut self, keys: impl IntoIterator<Item = ServiceKey>) {
+    pub(super) fn leave(&mut self, keys: impl IntoIterator<Item = Use>) {
         for key in keys {
             if let Some(entry) = self.by_key.get_mut(&key) {
                 entry.users = entry.users.saturating_sub(1);
@@ -125,11 +168,11 @@ impl Services {
             entry.set.iter().flat_map(|(_, set)| set.endpoints()).for_each(|e| e.live.retire());
             self.fresh.remove(&key);
             self.changed = true;
-            let object = object(&key);
-            if let Some(ports) = self.ports.get_mut(&object) {
-                ports.remove(&key.port);
-                if ports.is_empty() {
-                    self.ports.remove(&object);
+            let object = object(&key.key);
+            if let Some(uses) = self.uses.get_mut(&object) {
+                uses.remove(&key);
+                if uses.is_empty() {
+                    self.uses.remove(&object);
                 }
             }
         }
@@ -141,17 +184,18 @@ impl Services {
     }
 
     /// Services made or changed since this was last asked.
-    pub(super) fn take_fresh(&mut self) -> BTreeSet<ServiceKey> {
+    pub(super) fn take_fresh(&mut self) -> BTreeSet<Use> {
         std::mem::take(&mut self.fresh)
     }
 
-    /// The ports in use of a Service.
-    pub(super) fn of<'a>(&'a self, service: &'a Key) -> impl Iterator<Item = ServiceKey> + 'a {
-        self.ports.get(service).into_iter().flatten().map(|port| ServiceKey {
-            namespace: Arc::clone(&service.namespace),
-            name: Arc::clone(&service.name),
-            port: *port,
-        })
+    /// The uses of a Service.
+    pub(super) fn of<'a>(&'a self, service: &'a Key) -> impl Iterator<Item = Use> + 'a {
+        self.uses.get(service).into_iter().flatten().cloned()
+    }
+
+    /// All uses.
+    pub(super) fn uses(&self) -> impl Iterator<Item = &Use> {
+        self.by_key.keys()
     }
 
     /// Takes in other signing keys; false if they are the same.
@@ -171,14 +215,14 @@ impl Services {
         self.by_key.values().filter_map(|entry| entry.fault.as_ref())
     }
 
-    /// ExternalName services with the name to resolve.
-    pub(super) fn external_names(&self) -> Vec<(ServiceKey, Arc<str>)> {
+    /// Services behind an external name, with the name to resolve.
+    pub(super) fn external_names(&self) -> Vec<(Use, Arc<str>)> {
         let named = self.by_key.iter().filter_map(|(key, e)| Some((key.clone(), e.external.as_ref()?)));
         named.map(|(key, (name, _))| (key, Arc::clone(name))).collect()
     }
 
     /// Notes what an ExternalName has resolved to; false if nothing is new.
-    pub(super) fn resolved(&mut self, key: &ServiceKey, mut addresses: Vec<IpAddr>) -> bool {
+    pub(super) fn resolved(&mut self, key: &Use, mut addresses: Vec<IpAddr>) -> bool {
         addresses.sort_unstable();
         match self.by_key.get_mut(key).and_then(|e| e.external.as_mut()) {
             Some((_, before)) if *before != addresses => {
@@ -190,19 +234,19 @@ impl Services {
     }
 
     /// Makes a service's endpoint set anew, if its endpoints are others than those it has, or by `force`.
-    pub(super) fn renew(&mut self, key: &ServiceKey, store: &Store, force: bool) -> Renewed {
+    pub(super) fn renew(&mut self, key: &Use, store: &Store, force: bool) -> Renewed {
         let Some(entry) = self.by_key.get_mut(key) else { return Renewed::default() };
         let (candidates, fault) = match &entry.external {
             Some((name, resolved)) => {
                 let literal: Vec<IpAddr> = name.parse().into_iter().collect();
                 let addresses = if literal.is_empty() { resolved } else { &literal };
-                let candidates = external_candidates(addresses, key.port, self.external_loopback);
+                let candidates = external_candidates(addresses, key.key.port, self.external_loopback);
                 let refused = candidates.is_empty() && !addresses.is_empty();
                 (candidates, refused.then(|| services::refused(store, key, name)))
             }
             None => {
-                let candidates = services::candidates(store, key);
-                let fault = if candidates.is_empty() { services::empty(store, key) } else { None };
+                let candidates = services::candidates(store, &key.key);
+                let fault = if candidates.is_empty() { services::empty(store, &key.key) } else { None };
                 (candidates, fault)
             }
         };
@@ -210,7 +254,7 @@ impl Services {
         entry.fault = fault;
         let legacy_scheme = self.legacy_cookies.then(|| entry.service.options.scheme.as_str());
         let signing = Signing { keys: &self.keys, legacy_scheme };
-        let set = Arc::new(EndpointSet::build(key, candidates, signing, entry.set.as_ref()));
+        let set = Arc::new(EndpointSet::build(&key.key, candidates, signing, entry.set.as_ref()));
         if let Some((_, before)) = &entry.set {
             if !force && same(before, &set) {
                 return renewed;
@@ -238,7 +282,7 @@ impl Services {
             by_cookie.entry(cookie).or_default().insert(key);
         }
         self.groups.retain(|cookie, _| by_cookie.contains_key(cookie.as_str()));
-        let member = |key: &&ServiceKey| self.by_key.get(*key).map(|e| Arc::clone(&e.service));
+        let member = |key: &&ServiceKey| self.by_key.get(&Use::own((*key).clone())).map(|e| Arc::clone(&e.service));
         let of = |(cookie, keys): (&str, BTreeSet<&ServiceKey>)| {
             Some((Arc::clone(self.groups.get(cookie)?), keys.iter().filter_map(member).collect()))
         };

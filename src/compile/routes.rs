@@ -3,14 +3,14 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use super::{
-    middlewares::{self, Refs},
+    middlewares::{self, Refs, Resolved, Step},
     paths,
-    pool::Services,
+    pool::{Services, Use},
     services, sticky,
     view::View,
 };
@@ -19,6 +19,7 @@ use crate::{
     diagnostic::{Diagnostic, Origin, Subject, did_you_mean},
     dialect::{self, RouteOptions},
     metrics::RouteLabels,
+    middleware::{Chain, Middleware},
     objects::{
         Ingress, Key, Kind, ObjectId,
         ingress::{Backend, Path},
@@ -53,13 +54,25 @@ pub(super) struct Fragment {
     /// By host; empty stands for every host.
     pub(super) rules: BTreeMap<Arc<str>, Vec<HostRule>>,
     pub(super) certs: Vec<CertClaim>,
-    pub(super) services: BTreeSet<ServiceKey>,
+    pub(super) services: BTreeSet<Use>,
     /// Cookie names and the services that use them.
     pub(super) cookies: Vec<(String, ServiceKey)>,
     pub(super) diagnostics: Vec<Diagnostic>,
     pub(super) reads: BTreeSet<ObjectId>,
     pub(super) any_middleware: bool,
     pub(super) labels: BTreeMap<Arc<str>, Arc<RouteLabels>>,
+    /// Middlewares that remember requests, by what they belong to.
+    pub(super) states: HashMap<StateOf, Middleware>,
+}
+
+/// What the state of a middleware belongs to: a rule, by its host and path as written, and a Middleware object. The
+/// number tells apart what else would be the same (two rules of one path, a Middleware named twice).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct StateOf {
+    host: Arc<str>,
+    path: Arc<str>,
+    middleware: Key,
+    nth: usize,
 }
 
 /// Everything that the rules of one Ingress have in common.
@@ -73,6 +86,8 @@ struct Common<'a> {
     view: View<'a>,
     claims: &'a Claims,
     resolved: RefCell<middlewares::Cache>,
+    /// The Ingress as it was compiled last.
+    before: Option<&'a Fragment>,
 }
 
 /// Compiles an Ingress that is ours. `before` is its last fragment, whose metric labels live on.
@@ -94,7 +109,7 @@ pub(super) fn fragment(
     };
     let (entrypoints, closed) = entrypoints(&options, claims, &subject, &mut fragment.diagnostics);
     let resolved = RefCell::default();
-    let common = Common { ingress, subject, options, entrypoints, closed, view, claims, resolved };
+    let common = Common { ingress, subject, options, entrypoints, closed, view, claims, resolved, before };
     common.rules(&mut fragment, services);
     common.certs(&mut fragment);
     let rules = fragment.rules.values().flatten();
@@ -273,8 +288,10 @@ impl Common<'_> {
                 let key = found.key.clone();
                 service_name = Arc::clone(&key.name);
                 owner = Some((Key::new(Arc::clone(&key.namespace), Arc::clone(&key.name)), found.origin.clone()));
-                fragment.services.insert(key.clone());
-                (services.get(found), key)
+                let used = Use::own(key.clone());
+                let service = services.get(&used, found.options, found.external);
+                fragment.services.insert(used);
+                (service, key)
             });
         let mut its_refs = None;
         if let Some((key, origin)) = owner {
@@ -293,8 +310,9 @@ impl Common<'_> {
         }
         let cache = &mut self.resolved.borrow_mut();
         let meta = &self.ingress.meta;
-        let said = &mut fragment.diagnostics;
-        let resolved = middlewares::resolve(&self.view, meta, self.claims, (&refs, its_refs), cache, said);
+        let around = middlewares::Around { view: &self.view, ingress: meta, claims: self.claims };
+        let out = middlewares::Out { services, used: &mut fragment.services, diagnostics: &mut fragment.diagnostics };
+        let resolved = middlewares::resolve(around, (&refs, its_refs), cache, out);
         let closed = closed.or_else(|| resolved.closed.clone());
         let sticky = service.as_ref().ok().and_then(|(_, key)| {
             let sticky = sticky::build(resolved.sticky.as_ref(), asks.sticky.as_ref(), key, services);
@@ -316,13 +334,34 @@ impl Common<'_> {
             path: Arc::clone(path),
             entrypoints: self.entrypoints,
             action,
-            chain: resolved.chain.clone(),
+            chain: self.chain(&resolved, host, path, fragment),
             middlewares: resolved.names.as_slice().into(),
             sticky,
             acme,
             access_log: self.options.access_log.unwrap_or(true),
             metrics: self.options.metrics.unwrap_or(true),
         })
+    }
+
+    /// The chain of a route: that of all routes with the same middlewares, unless some of them remember requests. Those
+    /// are the route's own, and go on with what they remember if their settings are what they were.
+    fn chain(&self, resolved: &Resolved, host: &Arc<str>, path: &Arc<str>, fragment: &mut Fragment) -> Chain {
+        if !resolved.remembers {
+            return resolved.chain.clone();
+        }
+        let own = |step: &Step| {
+            let Some(fresh) = step.middleware.fresh() else { return step.middleware.clone() };
+            let mut of =
+                StateOf { host: Arc::clone(host), path: Arc::clone(path), middleware: step.of.clone(), nth: 0 };
+            while fragment.states.contains_key(&of) {
+                of.nth += 1;
+            }
+            let before = self.before.and_then(|before| before.states.get(&of)).filter(|before| before.is_like(&fresh));
+            let kept = before.cloned().unwrap_or(fresh);
+            fragment.states.insert(of, kept.clone());
+            kept
+        };
+        Chain::new(resolved.steps.iter().map(own).collect())
     }
 
     fn backend(&self, backend: &Backend, field: &str, fragment: &mut Fragment) -> Result<services::Found, Box<str>> {

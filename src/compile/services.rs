@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::view::View;
+use super::{pool::Use, view::View};
 use crate::{
     balance::{Candidate, Identity, Options, Policy, Scheme, ServiceKey},
     diagnostic::{Diagnostic, Origin, Subject},
@@ -205,14 +205,26 @@ pub(super) fn empty(store: &Store, key: &ServiceKey) -> Option<Diagnostic> {
 
 const READINESS: &str = "look at the pods: do they run, and does their readiness probe succeed?";
 
-/// An ExternalName that leads only to addresses that must not be reached.
-pub(super) fn refused(store: &Store, key: &ServiceKey, name: &str) -> Diagnostic {
-    let object = Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(&key.name) };
+/// A name that leads only to addresses that must not be reached.
+pub(super) fn refused(store: &Store, used: &Use, name: &str) -> Diagnostic {
+    let object = Key { namespace: Arc::clone(&used.key.namespace), name: Arc::clone(&used.key.name) };
+    let text = format!("{name} leads only to loopback or link-local addresses, which are refused");
+    let help = "name a host outside of this one";
+    if used.is_url() {
+        // No object of its own: the Middlewares of the namespace name it.
+        let subject = Subject { kind: "Host", namespace: object.namespace, name: object.name };
+        let text = format!("{text}; what Middlewares ask there fails");
+        return Diagnostic::warning(subject, "", "ExternalAddressRefused", text).help(help);
+    }
     let origin = store.service(&object).and_then(|s| s.meta.origin.clone());
-    let text = format!("{name} leads only to loopback or link-local addresses, which are refused; answered with 503");
-    Diagnostic::warning(subject(&object), "spec.externalName", "ExternalAddressRefused", text)
-        .help("name a host outside of this one")
-        .at(origin)
+    Diagnostic::warning(
+        subject(&object),
+        "spec.externalName",
+        "ExternalAddressRefused",
+        format!("{text}; answered with 503"),
+    )
+    .help(help)
+    .at(origin)
 }
 
 fn subject(key: &Key) -> Subject {

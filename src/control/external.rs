@@ -1,25 +1,21 @@
-//! Addresses of ExternalName Services: resolved when one appears, and again every 10 seconds.
+//! Addresses of ExternalName Services and of hosts that Middlewares ask: resolved when one appears, and again every 10 seconds.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::balance::ServiceKey;
+use crate::compile::Use;
 
 /// Between two resolutions of a name. The system's resolver tells no TTL.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// The names that are followed, each by a task of its own.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashMap<ServiceKey, (Arc<str>, JoinHandle<()>)>);
+pub(super) struct Names(HashMap<Use, (Arc<str>, JoinHandle<()>)>);
 
 impl Names {
     /// Follows these names, and no others.
-    pub(super) fn follow(
-        &mut self,
-        names: Vec<(ServiceKey, Arc<str>)>,
-        resolved: &mpsc::Sender<(ServiceKey, Vec<IpAddr>)>,
-    ) {
+    pub(super) fn follow(&mut self, names: Vec<(Use, Arc<str>)>, resolved: &mpsc::Sender<(Use, Vec<IpAddr>)>) {
         self.0.retain(|key, (name, task)| {
             let wanted = names.iter().any(|(k, n)| k == key && n == name);
             if !wanted {
@@ -37,12 +33,12 @@ impl Names {
     }
 }
 
-async fn resolve(key: ServiceKey, name: Arc<str>, resolved: mpsc::Sender<(ServiceKey, Vec<IpAddr>)>) {
+async fn resolve(key: Use, name: Arc<str>, resolved: mpsc::Sender<(Use, Vec<IpAddr>)>) {
     let mut every = tokio::time::interval(EVERY);
     let mut failing = false;
     loop {
         every.tick().await;
-        match tokio::net::lookup_host((&*name, key.port)).await {
+        match tokio::net::lookup_host((&*name, key.key.port)).await {
             Ok(addresses) => {
                 failing = false;
                 let addresses = addresses.map(|a| a.ip()).collect();

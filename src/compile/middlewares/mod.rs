@@ -2,11 +2,12 @@
 //! closes the route. What each type is built from is in a file by what it does.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
     sync::Arc,
 };
 
+mod asked;
 mod auth;
 mod fault;
 mod headers;
@@ -14,7 +15,10 @@ mod paths;
 
 use fault::Fault;
 
-use super::view::View;
+use super::{
+    pool::{Services, Use},
+    view::View,
+};
 use crate::{
     diagnostic::{Diagnostic, Origin, Subject, did_you_mean},
     middleware::{Chain, Middleware},
@@ -46,10 +50,20 @@ pub(super) struct Refs<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
     pub(super) chain: Chain,
+    /// The same steps one by one, where some of them remember requests.
+    pub(super) steps: Vec<Step>,
+    pub(super) remembers: bool,
     /// For people, as `namespace/name`.
     pub(super) names: Vec<Arc<str>>,
     pub(super) sticky: Option<object::Sticky>,
     pub(super) closed: Option<String>,
+}
+
+/// A middleware and the object that it was built from.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) middleware: Middleware,
+    pub(super) of: Key,
 }
 
 type Found = Result<Key, (&'static str, String, String)>;
@@ -62,23 +76,41 @@ pub(super) struct Cache {
     found: HashMap<Arc<str>, Found>,
 }
 
+/// Where references are resolved.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) view: &'a View<'a>,
+    pub(super) ingress: &'a Meta,
+    pub(super) claims: &'a Claims,
+}
+
+/// What resolving them adds to.
+pub(super) struct Out<'a> {
+    pub(super) services: &'a mut Services,
+    /// The services that the Ingress uses.
+    pub(super) used: &'a mut BTreeSet<Use>,
+    pub(super) diagnostics: &'a mut Vec<Diagnostic>,
+}
+
 /// Resolves lists of references, the outermost first. `service` is the Service whose annotation the last list is, if
 /// there is one; each combination is resolved, and its faults said, once.
 pub(super) fn resolve(
-    view: &View<'_>,
-    ingress: &Meta,
-    claims: &Claims,
+    around: Around<'_>,
     (lists, service): (&[Refs<'_>], Option<Key>),
     cache: &mut Cache,
-    diagnostics: &mut Vec<Diagnostic>,
+    out: Out<'_>,
 ) -> Rc<Resolved> {
     if let Some(known) = cache.lists.get(&service) {
         return Rc::clone(known);
     }
+    let Around { view, ingress, claims } = around;
+    let Out { services, used, diagnostics } = out;
     let mut resolver = Resolver {
         view,
         ingress,
         claims,
+        services,
+        used,
         found: &mut cache.found,
         diagnostics,
         steps: Vec::new(),
@@ -101,7 +133,11 @@ pub(super) fn resolve(
         steps.clear();
         out.names.clear();
     }
-    out.chain = Chain::new(steps);
+    out.chain = Chain::new(steps.iter().map(|step| step.middleware.clone()).collect());
+    out.remembers = steps.iter().any(|step| step.middleware.fresh().is_some());
+    if out.remembers {
+        out.steps = steps;
+    }
     let resolved = Rc::new(out);
     cache.lists.insert(service, Rc::clone(&resolved));
     resolved
@@ -111,9 +147,11 @@ struct Resolver<'a> {
     view: &'a View<'a>,
     ingress: &'a Meta,
     claims: &'a Claims,
+    services: &'a mut Services,
+    used: &'a mut BTreeSet<Use>,
     found: &'a mut HashMap<Arc<str>, Found>,
     diagnostics: &'a mut Vec<Diagnostic>,
-    steps: Vec<Middleware>,
+    steps: Vec<Step>,
     /// How many Middlewares have been added, chains included.
     added: usize,
     out: Resolved,
@@ -267,26 +305,36 @@ impl Resolver<'_> {
             }
         }
         if let Some(sticky) = &spec.sticky {
-            self.sticky(sticky, refs, &middleware.meta)?;
-        } else if let Some(fields) = &spec.headers {
-            self.steps.push(headers::headers(fields)?);
+            return self.sticky(sticky, refs, &middleware.meta);
+        }
+        if let Some(chain) = &spec.chain {
+            return self.chain(chain, &middleware.meta, refs, above);
+        }
+        let of = middleware.meta.key();
+        let middleware = self.step(middleware)?;
+        self.steps.push(Step { middleware, of });
+        Ok(())
+    }
+
+    /// The one step that a Middleware is.
+    fn step(&mut self, middleware: &objects::Middleware) -> Result<Middleware, Fault> {
+        let (spec, meta) = (&middleware.spec, &middleware.meta);
+        if let Some(fields) = &spec.headers {
+            headers::headers(fields)
         } else if let Some(fields) = &spec.redirect_scheme {
-            self.steps.push(paths::redirect_scheme(fields)?);
+            paths::redirect_scheme(fields)
         } else if let Some(fields) = &spec.strip_prefix {
-            self.steps.push(paths::strip_prefix(fields)?);
+            paths::strip_prefix(fields)
         } else if let Some(fields) = &spec.basic_auth {
-            self.steps.push(auth::basic(self.view, fields, &middleware.meta)?);
-        } else if let Some(chain) = &spec.chain {
-            self.chain(chain, &middleware.meta, refs, above)?;
+            auth::basic(self.view, fields, meta)
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";
-            return Err(Fault {
+            Err(Fault {
                 code: "MiddlewareNotSupported",
                 ..Fault::of(kind, format!("middleware type {kind} is not supported yet"), help)
-            });
+            })
         }
-        Ok(())
     }
 
     /// The first cookie of a route is its cookie.
