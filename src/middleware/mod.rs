@@ -7,7 +7,9 @@
 
 pub mod basic_auth;
 mod chain;
+pub mod compress;
 pub mod expression;
+pub mod grpc_web;
 pub mod headers;
 mod invalid;
 pub mod redirect_scheme;
@@ -22,6 +24,8 @@ use smallvec::SmallVec;
 
 pub use basic_auth::BasicAuth;
 pub use chain::{Chain, Next};
+pub use compress::Compress;
+pub use grpc_web::GrpcWeb;
 pub use headers::Headers;
 pub use invalid::InvalidField;
 pub use redirect_scheme::RedirectScheme;
@@ -44,6 +48,8 @@ pub struct Request {
     pub kind: BodyKind,
     /// Whether the client wants to switch protocols (WebSocket): its answer may be a 101, which is passed on as it is.
     pub upgrade: bool,
+    /// Whether its answer may end with trailers: the client takes them, or a middleware makes something of them.
+    pub trailers: bool,
     /// What it is counted by until its answer has ended, tunnels included.
     pub permits: Permits,
 }
@@ -99,6 +105,10 @@ pub enum Middleware {
     StripPrefix(Arc<StripPrefix>),
     /// `basicAuth`
     BasicAuth(Arc<BasicAuth>),
+    /// `compress`
+    Compress(Arc<Compress>),
+    /// `grpcWeb`
+    GrpcWeb(Arc<GrpcWeb>),
 }
 
 impl Middleware {

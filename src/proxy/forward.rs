@@ -109,6 +109,7 @@ impl Upstream for Exchange<'_> {
             facts: self.facts,
             head: &request.head,
             kind: request.kind,
+            trailers: request.trailers,
         };
         let body = request.kind.has_bytes().then(|| std::mem::take(&mut request.body));
         let left = Left { body, upload: None, upgrade: &mut self.upgrade, permits: &mut request.permits };
@@ -125,6 +126,7 @@ impl Upstream for Exchange<'_> {
             facts: &facts,
             head: &request.head,
             kind: request.kind,
+            trailers: request.trailers,
         };
         let body = request.kind.has_bytes().then_some(request.body);
         let left = Left { body, upload: None, upgrade: &mut None, permits: &mut request.permits };
@@ -141,6 +143,7 @@ struct Delivery<'a> {
     facts: &'a Facts,
     head: &'a Head,
     kind: BodyKind,
+    trailers: bool,
 }
 
 /// So many streams on connections that stand already are tried for one request.
@@ -233,6 +236,7 @@ impl Delivery<'_> {
             head: self.head,
             facts: self.facts,
             kind: self.kind,
+            trailers: self.trailers,
             client: self.client,
             settings: &self.worker.settings,
             authority: pool.authority.as_ref(),
