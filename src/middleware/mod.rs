@@ -12,6 +12,7 @@ pub mod expression;
 pub mod grpc_web;
 pub mod headers;
 mod invalid;
+pub mod kept;
 pub mod redirect_scheme;
 pub mod strip_prefix;
 mod upstream;

@@ -3,7 +3,7 @@
 //! admit → look up → middlewares → pick → check out → send → (next endpoint) → answer back through the middlewares.
 //! Middlewares come back here by [`Upstream`]: for the endpoint, and for other services that they ask.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -131,6 +131,14 @@ impl Upstream for Exchange<'_> {
         let body = request.kind.has_bytes().then_some(request.body);
         let left = Left { body, upload: None, upgrade: &mut None, permits: &mut request.permits };
         delivery.run(left, None).await
+    }
+
+    fn retried(&mut self) {
+        self.record.retried();
+    }
+
+    fn body_idle(&self) -> Duration {
+        self.worker.settings.limits.body
     }
 }
 
