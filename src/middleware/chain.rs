@@ -101,6 +101,7 @@ impl Middleware {
             Self::RedirectScheme(m) => m.request(head),
             Self::StripPrefix(m) => m.request(head),
             Self::BasicAuth(m) => m.request(head).await,
+            Self::Buffering(_) => Flow::Around,
             Self::Compress(m) => m.request(head),
             Self::GrpcWeb(m) => m.request(head),
         }
@@ -116,6 +117,7 @@ impl Middleware {
     /// Those that stand around all that is inside of them.
     async fn around<U: Upstream>(&self, request: &mut Request, mut next: Next<'_, U>) -> Response<Body> {
         match self {
+            Self::Buffering(m) => m.around(request, next).await,
             Self::Compress(m) => m.around(request, next).await,
             Self::GrpcWeb(m) => m.around(request, next).await,
             // The others have said on the request side what they want.

@@ -6,6 +6,7 @@
 //! Kubernetes types, and nothing opens a socket.
 
 pub mod basic_auth;
+pub mod buffering;
 mod chain;
 pub mod compress;
 pub mod expression;
@@ -24,6 +25,7 @@ use rustls_pki_types::CertificateDer;
 use smallvec::SmallVec;
 
 pub use basic_auth::BasicAuth;
+pub use buffering::Buffering;
 pub use chain::{Chain, Next};
 pub use compress::Compress;
 pub use grpc_web::GrpcWeb;
@@ -106,6 +108,8 @@ pub enum Middleware {
     StripPrefix(Arc<StripPrefix>),
     /// `basicAuth`
     BasicAuth(Arc<BasicAuth>),
+    /// `buffering`
+    Buffering(Arc<Buffering>),
     /// `compress`
     Compress(Arc<Compress>),
     /// `grpcWeb`

@@ -9,6 +9,7 @@ use std::{
 
 mod asked;
 mod auth;
+mod bodies;
 mod fault;
 mod headers;
 mod paths;
@@ -327,6 +328,12 @@ impl Resolver<'_> {
             paths::strip_prefix(fields)
         } else if let Some(fields) = &spec.basic_auth {
             auth::basic(self.view, fields, meta)
+        } else if let Some(fields) = &spec.compress {
+            bodies::compress(fields)
+        } else if let Some(fields) = &spec.grpc_web {
+            Ok(bodies::grpc_web(fields))
+        } else if let Some(fields) = &spec.buffering {
+            bodies::buffering(fields)
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";

@@ -60,7 +60,8 @@ impl Codings {
             Some(names) => {
                 let one = |(index, name): (usize, &String)| {
                     let message = || format!("{name:?} is no encoding that answers can be compressed with");
-                    Coding::named(name).ok_or_else(|| InvalidField::new(format!("encodings[{index}]"), message(), known))
+                    Coding::named(name)
+                        .ok_or_else(|| InvalidField::new(format!("encodings[{index}]"), message(), known))
                 };
                 names.iter().enumerate().map(one).collect::<Result<_, _>>()?
             }
