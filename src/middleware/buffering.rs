@@ -7,7 +7,7 @@ mod retry;
 
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 
 use self::retry::Predicate;
 use super::{
@@ -89,8 +89,9 @@ impl Buffering {
             }
         }
         let kind = kept.as_ref().map_or(request.kind, Kept::kind);
-        // What is inside may change the head.
-        let came = self.retry.as_ref().map(|_| request.head.clone());
+        // What is inside may change the head; with nothing inside, nobody does.
+        let came = (self.retry.is_some() && !next.is_innermost()).then(|| request.head.clone());
+        let method = request.head.method.clone();
         let mut attempt = 1;
         loop {
             request.kind = kind;
@@ -100,9 +101,9 @@ impl Buffering {
                 return answer;
             }
             // Not even read, if another one is wanted anyway.
-            if !self.again(attempt, came.as_ref(), answer.status()) {
+            if !self.again(attempt, &method, answer.status()) {
                 let answer = self.whole(answer, idle).await;
-                if !self.again(attempt, came.as_ref(), answer.status()) {
+                if !self.again(attempt, &method, answer.status()) {
                     return answer;
                 }
             }
@@ -117,9 +118,9 @@ impl Buffering {
     }
 
     /// Whether the request is to be sent again after this attempt.
-    fn again(&self, attempt: u32, came: Option<&super::Head>, status: StatusCode) -> bool {
-        let (Some(predicate), Some(came)) = (&self.retry, came) else { return false };
-        attempt <= MOST_RETRIES && predicate.holds(attempt, &came.method, status)
+    fn again(&self, attempt: u32, method: &Method, status: StatusCode) -> bool {
+        let holds = |predicate: &Predicate| predicate.holds(attempt, method, status);
+        attempt <= MOST_RETRIES && self.retry.as_ref().is_some_and(holds)
     }
 
     /// The answer with its whole body, or what the client hears instead.

@@ -87,6 +87,11 @@ impl<U: Upstream> Next<'_, U> {
         self.chain.run_from(self.at, request, self.upstream).await
     }
 
+    /// Whether nothing is inside but the endpoint, which leaves the head of a request as it is.
+    pub fn is_innermost(&self) -> bool {
+        self.at >= self.chain.len()
+    }
+
     /// The way to other services than the route's own.
     pub fn upstream(&mut self) -> &mut U {
         self.upstream
@@ -104,6 +109,7 @@ impl Middleware {
             Self::Buffering(_) => Flow::Around,
             Self::Compress(m) => m.request(head),
             Self::GrpcWeb(m) => m.request(head),
+            Self::Retry(_) | Self::CircuitBreaker(_) | Self::Errors(_) => Flow::Around,
         }
     }
 
@@ -120,6 +126,9 @@ impl Middleware {
             Self::Buffering(m) => m.around(request, next).await,
             Self::Compress(m) => m.around(request, next).await,
             Self::GrpcWeb(m) => m.around(request, next).await,
+            Self::Retry(m) => m.around(request, next).await,
+            Self::CircuitBreaker(m) => m.around(request, next).await,
+            Self::Errors(m) => m.around(request, next).await,
             // The others have said on the request side what they want.
             _ => next.run(request).await,
         }

@@ -8,13 +8,17 @@
 pub mod basic_auth;
 pub mod buffering;
 mod chain;
+pub mod circuit_breaker;
 pub mod compress;
+pub mod errors;
 pub mod expression;
 pub mod grpc_web;
 pub mod headers;
 mod invalid;
 pub mod kept;
 pub mod redirect_scheme;
+pub mod retry;
+pub mod statuses;
 pub mod strip_prefix;
 mod upstream;
 
@@ -27,11 +31,15 @@ use smallvec::SmallVec;
 pub use basic_auth::BasicAuth;
 pub use buffering::Buffering;
 pub use chain::{Chain, Next};
+pub use circuit_breaker::CircuitBreaker;
 pub use compress::Compress;
+pub use errors::Errors;
 pub use grpc_web::GrpcWeb;
 pub use headers::Headers;
 pub use invalid::InvalidField;
 pub use redirect_scheme::RedirectScheme;
+pub use retry::Retry;
+pub use statuses::Statuses;
 pub use strip_prefix::StripPrefix;
 pub use upstream::{Failed, Upstream};
 
@@ -114,18 +122,30 @@ pub enum Middleware {
     Compress(Arc<Compress>),
     /// `grpcWeb`
     GrpcWeb(Arc<GrpcWeb>),
+    /// `retry`
+    Retry(Arc<Retry>),
+    /// `circuitBreaker`
+    CircuitBreaker(Arc<CircuitBreaker>),
+    /// `errors`
+    Errors(Arc<Errors>),
 }
 
 impl Middleware {
     /// One of the same settings that has seen no request yet, if this one remembers requests: each route has its own.
     /// `None` for those that all routes may share.
     pub fn fresh(&self) -> Option<Self> {
-        None
+        match self {
+            Self::CircuitBreaker(m) => Some(Self::CircuitBreaker(Arc::new(m.fresh()))),
+            _ => None,
+        }
     }
 
     /// Whether the other has the same settings, so that what this one remembers may stand for it.
-    pub fn is_like(&self, _other: &Self) -> bool {
-        false
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::CircuitBreaker(m), Self::CircuitBreaker(other)) => m.is_like(other),
+            _ => false,
+        }
     }
 }
 

@@ -33,3 +33,6 @@ pub struct Failed {
     /// method.
     pub unsent: bool,
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -13,6 +13,9 @@ mod bodies;
 mod fault;
 mod headers;
 mod paths;
+mod resilience;
+mod statuses;
+mod values;
 
 use fault::Fault;
 
@@ -334,6 +337,12 @@ impl Resolver<'_> {
             Ok(bodies::grpc_web(fields))
         } else if let Some(fields) = &spec.buffering {
             bodies::buffering(fields)
+        } else if let Some(fields) = &spec.retry {
+            resilience::retry(fields)
+        } else if let Some(fields) = &spec.circuit_breaker {
+            resilience::circuit_breaker(fields)
+        } else if let Some(fields) = &spec.errors {
+            resilience::errors(self, fields, meta)
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";
