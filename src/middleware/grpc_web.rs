@@ -190,9 +190,7 @@ fn unwrap(request: &mut Request, form: Form) {
     if request.kind.has_bytes() {
         // Without a length, as gRPC's own clients send.
         request.kind = BodyKind::Chunked;
-        if form == Form::Text {
-            request.body = Body::stream(Unwrapped::new(std::mem::take(&mut request.body)));
-        }
+        request.body = Body::stream(Unwrapped::new(std::mem::take(&mut request.body), form));
     }
 }
 

@@ -308,13 +308,13 @@ impl Delivery<'_> {
         let body = left.body.take().or_else(|| left.upload.take().map(Upload::into_body));
         let idle = Idle::new(limits.body);
         let outgoing = Outgoing::new(body, idle.other());
-        let over = outgoing.over();
+        let progress = outgoing.progress();
         let request = outbound
             .request(service.options.scheme, outgoing)
             .map_err(|_| Error::Malformed("the request can't be said in HTTP/2"))?;
-        match turn.send(request, limits.response, Rc::clone(&over), idle).await {
+        match turn.send(request, limits.response, Rc::clone(&progress), idle).await {
             Ok(mut response) => {
-                self.client.activity.body_is_sent(over.get());
+                self.client.activity.body_is_sent(progress.over());
                 clean_answer(response.headers_mut());
                 *response.version_mut() = http::Version::HTTP_11;
                 Ok(response)

@@ -15,10 +15,12 @@ use crate::body::{Body, BodyError};
 
 type Piece = Result<Frame<Bytes>, BodyError>;
 
-/// A call's body out of its base64 text. Clients may pad wherever they flush, so that padding can stand within it.
+/// A call's body, out of its base64 text if it is that. Clients may pad wherever they flush, so that padding can stand
+/// within it.
 #[derive(Debug)]
 pub(super) struct Unwrapped {
     inner: Body,
+    form: Form,
     /// Less than a group of four characters.
     begun: BytesMut,
     over: bool,
@@ -27,12 +29,15 @@ pub(super) struct Unwrapped {
 const NOT_BASE64: BodyError = BodyError::Framing("it is not base64, as its type says");
 
 impl Unwrapped {
-    pub(super) fn new(inner: Body) -> Self {
-        Self { inner, begun: BytesMut::new(), over: false }
+    pub(super) fn new(inner: Body, form: Form) -> Self {
+        Self { inner, form, begun: BytesMut::new(), over: false }
     }
 
     /// Decodes the whole groups of what has come.
-    fn decode(&mut self, text: &[u8]) -> Result<Bytes, BodyError> {
+    fn decode(&mut self, text: Bytes) -> Result<Bytes, BodyError> {
+        if self.form == Form::Binary {
+            return Ok(text);
+        }
         // Line ends may stand in it, as in Go's decoder.
         self.begun.extend(text.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
         let groups = self.begun.split_to(self.begun.len() / 4 * 4);
@@ -68,7 +73,7 @@ impl HttpBody for Unwrapped {
                     Err(NOT_BASE64)
                 }
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(text) => match this.decode(&text) {
+                    Ok(text) => match this.decode(text) {
                         Ok(bytes) if bytes.is_empty() => continue,
                         bytes => bytes.map(Frame::data),
                     },

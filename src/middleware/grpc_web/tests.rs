@@ -116,7 +116,7 @@ async fn a_client_may_ask_for_text_by_accept() {
 #[tokio::test]
 async fn what_is_no_base64_breaks_the_call_off() {
     for text in ["AAA", "AAAA A==", "AAAA====", "=AAA", "AA=A", "AAAA!AAA", "AA-_"] {
-        let mut body = Unwrapped::new(frames(&[text.as_bytes()], &[]));
+        let mut body = Unwrapped::new(frames(&[text.as_bytes()], &[]), Form::Text);
         let broken = loop {
             match std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                 Some(Ok(_)) => {}
@@ -282,7 +282,7 @@ proptest! {
             rest = after;
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (bytes, _) = runtime.block_on(read(Body::stream(Unwrapped::new(frames(&pieces, &[])))));
+        let (bytes, _) = runtime.block_on(read(Body::stream(Unwrapped::new(frames(&pieces, &[]), Form::Text))));
         prop_assert_eq!(bytes, parts.concat());
     }
 }
