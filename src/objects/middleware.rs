@@ -205,6 +205,7 @@ impl MiddlewareSpec {
         }
         found.extend(self.strip_prefix.iter().flat_map(StripPrefix::without_effect));
         found.extend(self.errors.iter().flat_map(|errors| errors.without_effect()));
+        found.extend(self.grpc_web.iter().flat_map(GrpcWeb::without_effect));
         found.extend(self.retry.iter().flat_map(|retry| retry.without_effect()));
         found
     }

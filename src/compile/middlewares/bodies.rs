@@ -59,8 +59,12 @@ fn bytes(field: &str, written: Option<i64>, default: u64) -> Result<u64, Fault> 
     match written {
         None => Ok(default),
         Some(bytes) => u64::try_from(bytes).map_err(|_| {
-            let message = format!("{bytes} is no number of bytes");
-            Fault::of(field, message, "write a number from 0 on, or remove the field")
+            let name = field.rsplit('.').next().unwrap_or(field);
+            Fault::of(
+                field,
+                format!("{name} is {bytes}, which is no number of bytes"),
+                "write a number from 0 on, or remove the field",
+            )
         }),
     }
 }

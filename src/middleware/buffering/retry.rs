@@ -28,7 +28,9 @@ impl Predicate {
         let help = "write comparisons of Attempts(), ResponseCode() and RequestMethod(), or IsNetworkError(), joined by \
                     && and ||";
         let parsed = expression::parse(text, Condition::new);
-        parsed.map(Self).map_err(|wrong| InvalidField::new("retryExpression", wrong, help))
+        let said =
+            |wrong| InvalidField::new("retryExpression", format!("retryExpression can't be read: {wrong}"), help);
+        parsed.map(Self).map_err(said)
     }
 
     /// Whether it holds after this attempt, counted from one.

@@ -56,7 +56,13 @@ impl Codings {
         let known = "write gzip, br or zstd";
         let list = match names {
             None => Coding::ALL.to_vec(),
-            Some([]) => return Err(InvalidField::new("encodings", "the list is empty", "remove it, or name some")),
+            Some([]) => {
+                return Err(InvalidField::new(
+                    "encodings",
+                    "encodings is empty, so that nothing would be compressed",
+                    "remove it, or name some",
+                ));
+            }
             Some(names) => {
                 let one = |(index, name): (usize, &String)| {
                     let message = || format!("{name:?} is no encoding that answers can be compressed with");

@@ -185,7 +185,7 @@ fn what_can_not_be_built() {
     let encodings = |names: &[&str]| Options { encodings: Some(list(names)), ..Options::default() };
     let excluded = |names: &[&str]| Options { excluded_content_types: list(names), ..Options::default() };
     let default = |name: &str| Options { default_encoding: Some(name.to_owned()), ..encodings(&["br"]) };
-    assert_eq!(wrong(encodings(&[])), "encodings: the list is empty");
+    assert_eq!(wrong(encodings(&[])), "encodings: encodings is empty, so that nothing would be compressed");
     assert_eq!(
         wrong(encodings(&["gzip", "deflate"])),
         "encodings[1]: \"deflate\" is no encoding that answers can be compressed with"
