@@ -60,8 +60,8 @@ const BANS: [Ban; 9] = [
     ban("hyper_util", &["proxy", "admin", "sources/cluster.rs", "cli"], "HTTP on sockets is for those that serve"),
     ban(
         "rustls",
-        &["proxy", "admin", "sources/cluster.rs", "cli", "table/certs.rs", "compile/tls.rs"],
-        "TLS is for those that serve; table and compile hold keys only",
+        &["proxy", "admin", "sources/cluster.rs", "cli", "table/certs.rs", "compile/tls.rs", "balance/transport.rs"],
+        "TLS is for those that serve; table, balance and compile hold keys and roots only",
     ),
     ban("tokio_rustls", &["proxy", "admin", "sources/cluster.rs"], "TLS is for those that serve"),
     ban("anyhow", &["cli", "main.rs"], "errors elsewhere have a type"),

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 /// What Headgate may do in the whole cluster. A change here is a change of what people trust it with: docs and
 /// tests/cluster say what each line is for.
-const CLUSTER_RULES: [&str; 9] = [
+const CLUSTER_RULES: [&str; 11] = [
     "networking.k8s.io ingressclasses: list watch",
     "apiextensions.k8s.io customresourcedefinitions [middlewares.traefik.io]: list watch",
     "networking.k8s.io ingresses: list watch",
@@ -30,6 +30,8 @@ const CLUSTER_RULES: [&str; 9] = [
     "discovery.k8s.io endpointslices: list watch",
     "core secrets: list watch",
     "traefik.io middlewares: list watch",
+    "traefik.io serverstransports: list watch",
+    "traefik.io tlsoptions: list watch",
     "networking.k8s.io ingresses/status: patch",
     "events.k8s.io events: create patch",
 ];

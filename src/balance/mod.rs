@@ -11,6 +11,7 @@ pub mod pin;
 pub mod round_robin;
 pub mod set;
 pub mod sticky;
+pub mod transport;
 
 use std::{
     net::IpAddr,
@@ -24,6 +25,7 @@ pub use endpoint::{Endpoint, Identity};
 pub use keys::Keys;
 pub use set::{Candidate, EndpointSet, Pinned, Signing};
 pub use sticky::{Attributes, Read, Sticky};
+pub use transport::Transport;
 
 use crate::shared::Shared;
 
@@ -88,6 +90,8 @@ pub struct Options {
     pub pass_host: bool,
     /// The name that a TLS endpoint's certificate must bear (besides its address), and the SNI.
     pub server_name: Arc<str>,
+    /// How its connections are made, where that is not as the process's flags say.
+    pub transport: Option<Arc<Transport>>,
 }
 
 /// A Service port, as a set of endpoints to balance over.

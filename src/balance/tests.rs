@@ -22,7 +22,7 @@ fn candidate(n: u8, ready: bool) -> Candidate {
 }
 
 fn options(policy: Policy) -> Options {
-    Options { scheme: Scheme::Http, policy, pass_host: true, server_name: "a.ns.svc".into() }
+    Options { scheme: Scheme::Http, policy, pass_host: true, server_name: "a.ns.svc".into(), transport: None }
 }
 
 fn set(of: &[(u8, bool)]) -> EndpointSet {

@@ -17,11 +17,15 @@ pub mod explain;
 mod middlewares;
 mod paths;
 mod pool;
+mod references;
 mod routes;
 mod services;
 mod sticky;
 pub mod tls;
+mod tls_names;
+mod transport;
 mod view;
+mod wrong;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -71,8 +75,8 @@ pub struct Compiler {
     fragments: BTreeMap<Key, Fragment>,
     /// Who read an object, or looked for it in vain.
     readers: HashMap<ObjectId, BTreeSet<Key>>,
-    /// Who looked through all Middlewares.
-    middleware_readers: BTreeSet<Key>,
+    /// Who looked through all objects of a kind.
+    kind_readers: BTreeMap<Kind, BTreeSet<Key>>,
     services: Services,
     hosts: Hosts,
     certs: certs::Loaded,
@@ -92,7 +96,7 @@ impl Compiler {
             classes: Classes::default(),
             fragments: BTreeMap::new(),
             readers: HashMap::new(),
-            middleware_readers: BTreeSet::new(),
+            kind_readers: BTreeMap::new(),
             services,
             hosts: Hosts::default(),
             certs: HashMap::new(),
@@ -163,11 +167,10 @@ impl Compiler {
             touched.extend(self.fragments.keys().cloned());
         }
         for id in &changes.touched {
-            match id.kind {
-                Kind::Ingress => drop(touched.insert(id.key.clone())),
-                Kind::Middleware => touched.extend(self.middleware_readers.iter().cloned()),
-                _ => {}
+            if id.kind == Kind::Ingress {
+                touched.insert(id.key.clone());
             }
+            touched.extend(self.kind_readers.get(&id.kind).into_iter().flatten().cloned());
             touched.extend(self.readers.get(id).into_iter().flatten().cloned());
         }
         touched
@@ -276,7 +279,7 @@ impl Compiler {
         hosts.extend(before.iter().chain(after.iter()).flat_map(|f| f.rules.keys().cloned()));
         self.services.join(after.iter().flat_map(|f| &f.services));
         if let Some(before) = before {
-            for id in &before.reads {
+            for id in &before.reads.objects {
                 if let Some(readers) = self.readers.get_mut(id) {
                     readers.remove(key);
                     if readers.is_empty() {
@@ -292,14 +295,16 @@ impl Compiler {
             }
             self.services.leave(before.services);
         }
-        self.middleware_readers.remove(key);
+        for readers in self.kind_readers.values_mut() {
+            readers.remove(key);
+        }
         let other_hosts = self.hosts.set(key, after.as_ref());
         if let Some(after) = after {
-            for id in &after.reads {
+            for id in &after.reads.objects {
                 self.readers.entry(id.clone()).or_default().insert(key.clone());
             }
-            if after.any_middleware {
-                self.middleware_readers.insert(key.clone());
+            for kind in &after.reads.kinds {
+                self.kind_readers.entry(*kind).or_default().insert(key.clone());
             }
             self.fragments.insert(key.clone(), after);
         }

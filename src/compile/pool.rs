@@ -7,12 +7,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use super::services::{self, external_candidates};
 use crate::{
-    balance::{EndpointSet, Keys, Options, Scheme, Service, ServiceKey, Signing, sticky::Group},
+    balance::{EndpointSet, Keys, Options, Scheme, Service, ServiceKey, Signing, Transport, sticky::Group},
     diagnostic::Diagnostic,
     objects::{Key, store::Store},
 };
@@ -53,6 +53,8 @@ pub struct Asked {
     pub(super) pass_host: bool,
     /// The name that its certificate must bear.
     pub(super) server_name: Arc<str>,
+    /// The fingerprint of how it is connected to.
+    pub(super) transport: Option<[u8; 32]>,
     /// The host to resolve, where no Service is known by it.
     pub(super) external: Option<Arc<str>>,
 }
@@ -71,6 +73,8 @@ pub(super) struct Services {
     fresh: BTreeSet<Use>,
     /// Services whose last user has gone, and perhaps a new one has come.
     idle: BTreeSet<Use>,
+    /// By their fingerprint: services that name the same one share it, however often it is made.
+    transports: HashMap<[u8; 32], Weak<Transport>>,
     /// Whether services have come or gone, or lead to another external name.
     changed: bool,
 }
@@ -108,13 +112,15 @@ impl Services {
             groups: HashMap::new(),
             fresh: BTreeSet::new(),
             idle: BTreeSet::new(),
+            transports: HashMap::new(),
             changed: false,
         }
     }
 
     /// The service for a use, made when it is first asked for; with other options it is made anew around the same
     /// endpoints. `external` is the host to resolve, of an ExternalName Service or a URL.
-    pub(super) fn get(&mut self, key: &Use, options: Options, external: Option<Arc<str>>) -> Arc<Service> {
+    pub(super) fn get(&mut self, key: &Use, mut options: Options, external: Option<Arc<str>>) -> Arc<Service> {
+        options.transport = options.transport.map(|transport| self.shared(transport));
         if let Some(entry) = self.by_key.get_mut(key) {
             if entry.service.options != options {
                 entry.service = Arc::new(entry.service.with_options(options));
@@ -134,6 +140,15 @@ impl Services {
         self.fresh.insert(key.clone());
         self.changed = true;
         service
+    }
+
+    /// The transport that is used already, if one is like this one.
+    fn shared(&mut self, transport: Arc<Transport>) -> Arc<Transport> {
+        if let Some(known) = self.transports.get(transport.fingerprint()).and_then(Weak::upgrade) {
+            return known;
+        }
+        self.transports.insert(*transport.fingerprint(), Arc::downgrade(&transport));
+        transport
     }
 
     /// Notes that a fragment uses these services.
@@ -160,6 +175,7 @@ impl Services {
     /// Forgets the services that nobody uses. Called when all fragments are in place, so that a service that passes
     /// from one Ingress to another keeps its health and its clients.
     pub(super) fn forget_idle(&mut self) {
+        self.transports.retain(|_, transport| transport.strong_count() > 0);
         for key in std::mem::take(&mut self.idle) {
             if self.by_key.get(&key).is_none_or(|entry| entry.users > 0) {
                 continue;

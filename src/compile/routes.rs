@@ -12,7 +12,7 @@ use super::{
     paths,
     pool::{Services, Use},
     services, sticky,
-    view::View,
+    view::{Reads, View},
 };
 use crate::{
     balance::{Service, ServiceKey},
@@ -58,8 +58,7 @@ pub(super) struct Fragment {
     /// Cookie names and the services that use them.
     pub(super) cookies: Vec<(String, ServiceKey)>,
     pub(super) diagnostics: Vec<Diagnostic>,
-    pub(super) reads: BTreeSet<ObjectId>,
-    pub(super) any_middleware: bool,
+    pub(super) reads: Reads,
     pub(super) labels: BTreeMap<Arc<str>, Arc<RouteLabels>>,
     /// Middlewares that remember requests, by what they belong to.
     pub(super) states: HashMap<StateOf, Middleware>,
@@ -116,7 +115,7 @@ pub(super) fn fragment(
     let used: BTreeSet<Arc<str>> = rules.map(|r| Arc::clone(&r.rule.route.labels.service)).collect();
     fragment.labels.retain(|service, _| used.contains(service));
     fragment.diagnostics = once(fragment.diagnostics, &common.subject, ingress.meta.origin.as_ref());
-    (fragment.reads, fragment.any_middleware) = common.view.into_reads();
+    fragment.reads = common.view.into_reads();
     fragment
 }
 
@@ -298,9 +297,6 @@ impl Common<'_> {
             let its = (ObjectId::new(Kind::Service, key.clone()).subject(), origin);
             if let Some(reason) = &asks.closed {
                 closed.get_or_insert_with(|| reason.clone());
-            }
-            if let Some(transport) = &asks.servers_transport {
-                closed.get_or_insert_with(|| unsupported("service.serverstransport", transport, its.clone(), fragment));
             }
             if !asks.middlewares.is_empty() {
                 let (subject, origin) = its;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{pool::Use, view::View};
+use super::{pool::Use, transport::Asking, view::View};
 use crate::{
     balance::{Candidate, Identity, Options, Policy, Scheme, ServiceKey},
     diagnostic::{Diagnostic, Origin, Subject},
@@ -69,7 +69,7 @@ pub(super) fn find(
         return Err(("ServicePortNotTcp", text, "name a TCP port".into()));
     }
     let subject = subject(&key);
-    let (annotations, said) = dialect::traefik::service(&service.meta, subject.clone());
+    let (mut annotations, said) = dialect::traefik::service(&service.meta, subject.clone());
     diagnostics.extend(said);
 
     let external = (&*service.spec.kind == "ExternalName").then(|| Arc::clone(&service.spec.external_name));
@@ -79,12 +79,20 @@ pub(super) fn find(
         return Err(("ExternalNameNotAllowed", text, help.into()));
     }
     let server_name = external.clone().unwrap_or_else(|| format!("{}.{}.svc", key.name, key.namespace).into());
-    let options = Options {
+    let mut options = Options {
         scheme: scheme(&annotations, port, &subject, service, diagnostics),
         policy: policy(service),
         pass_host: annotations.pass_host_header,
         server_name,
+        transport: None,
     };
+    if let Some(reference) = &annotations.servers_transport {
+        let asking = Asking { view, claims, meta: &service.meta, scheme: options.scheme };
+        match asking.named(reference, diagnostics) {
+            Ok(transport) => options.transport = Some(transport),
+            Err(reason) => drop(annotations.closed.get_or_insert(reason)),
+        }
+    }
     if annotations.native_lb || annotations.node_port_lb {
         let text = "service.nativelb and service.nodeportlb are not supported: requests go straight to the endpoints";
         diagnostics.push(

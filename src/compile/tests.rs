@@ -26,6 +26,8 @@ fn object(value: &Value) -> Object {
         Kind::EndpointSlice => Object::EndpointSlice(Arc::new(serde_json::from_value(value).unwrap())),
         Kind::Secret => Object::Secret(Arc::new(serde_json::from_value(value).unwrap())),
         Kind::Middleware => Object::Middleware(Arc::new(serde_json::from_value(value).unwrap())),
+        Kind::ServersTransport => Object::ServersTransport(Arc::new(serde_json::from_value(value).unwrap())),
+        Kind::TlsOption => Object::TlsOption(Arc::new(serde_json::from_value(value).unwrap())),
     }
 }
 

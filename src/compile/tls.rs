@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use rustls_pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::{
+    balance::transport::Roots,
     objects::Secret,
     table::{Cert, CertId, certs::certified_key},
 };
@@ -32,6 +34,25 @@ pub fn certificate(secret: &Secret) -> Result<Cert, String> {
         names: names(&leaf),
         key: Arc::new(key),
     })
+}
+
+/// Reads the certificates of a Secret that others must come from: `tls.ca`, else `ca.crt`, as Traefik does.
+///
+/// # Errors
+/// What is wrong, for the person who wrote it.
+pub(super) fn authorities(secret: &Secret) -> Result<Vec<CertificateDer<'static>>, String> {
+    let present = |name: &&str| secret.data.contains_key(*name) || secret.broken.iter().any(|key| **key == **name);
+    let name = ["tls.ca", "ca.crt"].into_iter().find(present).ok_or("it has neither a key tls.ca nor a key ca.crt")?;
+    let pem = secret.data.get(name).ok_or_else(|| format!("its {name} is not base64"))?;
+    let read: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let certificates = read.map_err(|_| format!("its {name} is not PEM"))?;
+    if certificates.is_empty() {
+        return Err(format!("its {name} holds no PEM certificate"));
+    }
+    match Roots::new(certificates.clone()) {
+        Ok(_) => Ok(certificates),
+        Err(index) => Err(format!("certificate {} of its {name} can't be the issuer of another", index + 1)),
+    }
 }
 
 fn names(leaf: &X509Certificate<'_>) -> Vec<String> {

@@ -14,10 +14,14 @@ pub mod errors;
 pub mod expression;
 pub mod grpc_web;
 pub mod headers;
+pub mod in_flight;
 mod invalid;
+pub mod ip_allow_list;
 pub mod kept;
+pub mod rate_limit;
 pub mod redirect_scheme;
 pub mod retry;
+pub mod source;
 pub mod statuses;
 pub mod strip_prefix;
 mod upstream;
@@ -36,7 +40,10 @@ pub use compress::Compress;
 pub use errors::Errors;
 pub use grpc_web::GrpcWeb;
 pub use headers::Headers;
+pub use in_flight::InFlight;
 pub use invalid::InvalidField;
+pub use ip_allow_list::IpAllowList;
+pub use rate_limit::RateLimit;
 pub use redirect_scheme::RedirectScheme;
 pub use retry::Retry;
 pub use statuses::Statuses;
@@ -128,6 +135,12 @@ pub enum Middleware {
     CircuitBreaker(Arc<CircuitBreaker>),
     /// `errors`
     Errors(Arc<Errors>),
+    /// `ipAllowList`, `ipWhiteList`
+    IpAllowList(Arc<IpAllowList>),
+    /// `rateLimit`
+    RateLimit(Arc<RateLimit>),
+    /// `inFlightReq`
+    InFlight(Arc<InFlight>),
 }
 
 impl Middleware {
@@ -136,6 +149,8 @@ impl Middleware {
     pub fn fresh(&self) -> Option<Self> {
         match self {
             Self::CircuitBreaker(m) => Some(Self::CircuitBreaker(Arc::new(m.fresh()))),
+            Self::RateLimit(m) => Some(Self::RateLimit(Arc::new(m.fresh()))),
+            Self::InFlight(m) => Some(Self::InFlight(Arc::new(m.fresh()))),
             _ => None,
         }
     }
@@ -144,6 +159,8 @@ impl Middleware {
     pub fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::CircuitBreaker(m), Self::CircuitBreaker(other)) => m.is_like(other),
+            (Self::RateLimit(m), Self::RateLimit(other)) => m.is_like(other),
+            (Self::InFlight(m), Self::InFlight(other)) => m.is_like(other),
             _ => false,
         }
     }

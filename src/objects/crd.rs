@@ -6,7 +6,9 @@
 use kube::CustomResourceExt;
 use serde_json::{Map, Value};
 
-use super::middleware::MiddlewareResource;
+use super::{
+    middleware::MiddlewareResource, servers_transport::ServersTransportResource, tls_option::TlsOptionResource,
+};
 
 /// Why there is nothing to print. It can't happen to a released version: a test prints everything.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +26,12 @@ pub enum CrdError {
 /// # Errors
 /// [`CrdError`], which a test rules out.
 pub fn all() -> Result<Vec<(&'static str, String)>, CrdError> {
-    Ok(vec![("traefik.io_middlewares.yaml", print(serde_json::to_value(MiddlewareResource::crd())?)?)])
+    let definitions = [
+        ("traefik.io_middlewares.yaml", MiddlewareResource::crd()),
+        ("traefik.io_serverstransports.yaml", ServersTransportResource::crd()),
+        ("traefik.io_tlsoptions.yaml", TlsOptionResource::crd()),
+    ];
+    definitions.into_iter().map(|(name, definition)| Ok((name, print(serde_json::to_value(definition)?)?))).collect()
 }
 
 fn print(mut definition: Value) -> Result<String, CrdError> {

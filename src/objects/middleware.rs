@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 pub use answers::{Compress, ContentType, GrpcWeb};
 pub use auth::{BasicAuth, ClientTls, DigestAuth, ForwardAuth, ForwardAuthTls};
@@ -42,41 +42,10 @@ pub use rewrite::{AddPrefix, EncodedCharacters, ReplacePath, ReplacePathRegex, S
 pub use sticky::{Cookie, SameSite, Sticky};
 pub use values::{AnyJson, Duration, IntOrString, StatusRange};
 
-use super::{Meta, null_default};
+use super::{Custom, NoEffect};
 
 /// `traefik.io/v1alpha1` Middleware, as it was written.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Middleware {
-    /// `metadata`
-    pub meta: Meta,
-    /// `spec`
-    pub spec: MiddlewareSpec,
-    /// Paths of the fields inside `spec` that this version does not know (`spec.headers.frameDenny`), in their order.
-    /// They do nothing, so that a Middleware that has one is not the one that was meant.
-    pub unknown: Vec<String>,
-}
-
-impl<'de> Deserialize<'de> for Middleware {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Raw {
-            #[serde(rename = "metadata", default)]
-            meta: Meta,
-            #[serde(default, deserialize_with = "null_default")]
-            spec: MiddlewareSpec,
-        }
-        let mut unknown = Vec::new();
-        let mut note = |path: serde_ignored::Path<'_>| {
-            // An optional section is a `?` of its own in these paths.
-            let path = path.to_string().replace(".?", "");
-            if path.starts_with("spec.") {
-                unknown.push(path);
-            }
-        };
-        let Raw { meta, spec } = Raw::deserialize(serde_ignored::Deserializer::new(deserializer, &mut note))?;
-        Ok(Self { meta, spec, unknown })
-    }
-}
+pub type Middleware = Custom<MiddlewareSpec>;
 
 // Large types are boxed: there is one in a Middleware, and room for all in each.
 /// What the middleware does: exactly one of these types.
@@ -207,24 +176,11 @@ impl MiddlewareSpec {
         found.extend(self.errors.iter().flat_map(|errors| errors.without_effect()));
         found.extend(self.grpc_web.iter().flat_map(GrpcWeb::without_effect));
         found.extend(self.retry.iter().flat_map(|retry| retry.without_effect()));
+        found.extend(self.ip_allow_list.iter().flat_map(|list| list.without_effect()));
+        found.extend(self.ip_white_list.iter().flat_map(|list| list.without_effect()));
+        found.extend(self.rate_limit.iter().flat_map(|limit| limit.without_effect()));
+        found.extend(self.in_flight_req.iter().flat_map(|limit| limit.without_effect()));
         found
-    }
-}
-
-/// A field that is valid and does nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoEffect {
-    /// The path of the field: `spec.headers.sslRedirect`.
-    pub field: String,
-    /// Why, to be read after the field's name.
-    pub message: String,
-    /// What to do.
-    pub help: &'static str,
-}
-
-impl NoEffect {
-    fn new(field: impl Into<String>, message: &str, help: &'static str) -> Self {
-        Self { field: field.into(), message: message.to_owned(), help }
     }
 }
 

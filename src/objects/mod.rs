@@ -6,22 +6,28 @@
 //! API types; it does no I/O.
 
 pub mod crd;
+pub mod custom;
 pub mod endpoints;
 pub mod ingress;
 pub mod middleware;
 pub mod secret;
+pub mod servers_transport;
 pub mod service;
 pub mod store;
+pub mod tls_option;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::Deserialize;
 
+pub use custom::{Custom, NoEffect};
 pub use endpoints::EndpointSlice;
 pub use ingress::{Ingress, IngressClass};
 pub use middleware::Middleware;
 pub use secret::Secret;
+pub use servers_transport::ServersTransport;
 pub use service::Service;
+pub use tls_option::TlsOption;
 
 use crate::diagnostic::{Origin, Subject};
 
@@ -40,12 +46,27 @@ pub enum Kind {
     Secret,
     /// `traefik.io/v1alpha1`
     Middleware,
+    /// `traefik.io/v1alpha1`
+    ServersTransport,
+    /// `traefik.io/v1alpha1`
+    TlsOption,
 }
 
 impl Kind {
     /// Every kind, in the order in which a first listing is best applied.
-    pub const ALL: [Self; 6] =
-        [Self::IngressClass, Self::Middleware, Self::Secret, Self::Service, Self::EndpointSlice, Self::Ingress];
+    pub const ALL: [Self; 8] = [
+        Self::IngressClass,
+        Self::Middleware,
+        Self::ServersTransport,
+        Self::TlsOption,
+        Self::Secret,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Ingress,
+    ];
+
+    /// Custom resources, whose definitions (crds/) a cluster may lack.
+    pub const CUSTOM: [Self; 3] = [Self::Middleware, Self::ServersTransport, Self::TlsOption];
 
     /// `kind` as manifests write it.
     pub fn as_str(self) -> &'static str {
@@ -56,6 +77,8 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Secret => "Secret",
             Self::Middleware => "Middleware",
+            Self::ServersTransport => "ServersTransport",
+            Self::TlsOption => "TLSOption",
         }
     }
 
@@ -65,7 +88,7 @@ impl Kind {
             Self::Ingress | Self::IngressClass => "networking.k8s.io/v1",
             Self::Service | Self::Secret => "v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
-            Self::Middleware => "traefik.io/v1alpha1",
+            Self::Middleware | Self::ServersTransport | Self::TlsOption => "traefik.io/v1alpha1",
         }
     }
 
@@ -83,6 +106,8 @@ impl Kind {
             Self::EndpointSlice => "endpointslices",
             Self::Secret => "secrets",
             Self::Middleware => "middlewares",
+            Self::ServersTransport => "serverstransports",
+            Self::TlsOption => "tlsoptions",
         }
     }
 
@@ -250,6 +275,10 @@ pub enum Object {
     Secret(Arc<Secret>),
     /// A Middleware.
     Middleware(Arc<Middleware>),
+    /// A ServersTransport.
+    ServersTransport(Arc<ServersTransport>),
+    /// A TLSOption.
+    TlsOption(Arc<TlsOption>),
 }
 
 impl Object {
@@ -262,6 +291,8 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Secret(_) => Kind::Secret,
             Self::Middleware(_) => Kind::Middleware,
+            Self::ServersTransport(_) => Kind::ServersTransport,
+            Self::TlsOption(_) => Kind::TlsOption,
         }
     }
 
@@ -274,6 +305,8 @@ impl Object {
             Self::EndpointSlice(o) => &o.meta,
             Self::Secret(o) => &o.meta,
             Self::Middleware(o) => &o.meta,
+            Self::ServersTransport(o) => &o.meta,
+            Self::TlsOption(o) => &o.meta,
         }
     }
 

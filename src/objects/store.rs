@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{EndpointSlice, Ingress, IngressClass, Key, Kind, Middleware, Object, ObjectId, Secret, Service};
+use super::{
+    EndpointSlice, Ingress, IngressClass, Key, Kind, Meta, Middleware, Object, ObjectId, Secret, ServersTransport,
+    Service, TlsOption,
+};
 
 /// Objects by kind.
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ pub struct Store {
     services: BTreeMap<Key, Arc<Service>>,
     secrets: BTreeMap<Key, Arc<Secret>>,
     middlewares: BTreeMap<Key, Arc<Middleware>>,
+    servers_transports: BTreeMap<Key, Arc<ServersTransport>>,
+    tls_options: BTreeMap<Key, Arc<TlsOption>>,
     slices: BTreeMap<Key, Arc<EndpointSlice>>,
     /// The same slices by Service, then by age and name; never an empty map inside.
     by_service: BTreeMap<Key, BTreeMap<Age, Arc<EndpointSlice>>>,
@@ -66,6 +71,8 @@ impl Store {
             Object::Service(o) => put(&mut self.services, id.key.clone(), o),
             Object::Secret(o) => put(&mut self.secrets, id.key.clone(), o),
             Object::Middleware(o) => put(&mut self.middlewares, id.key.clone(), o),
+            Object::ServersTransport(o) => put(&mut self.servers_transports, id.key.clone(), o),
+            Object::TlsOption(o) => put(&mut self.tls_options, id.key.clone(), o),
             Object::EndpointSlice(o) => return self.apply_slice(id.key, o),
         };
         if differs {
@@ -88,6 +95,8 @@ impl Store {
             Kind::Service => self.services.remove(&id.key).is_some(),
             Kind::Secret => self.secrets.remove(&id.key).is_some(),
             Kind::Middleware => self.middlewares.remove(&id.key).is_some(),
+            Kind::ServersTransport => self.servers_transports.remove(&id.key).is_some(),
+            Kind::TlsOption => self.tls_options.remove(&id.key).is_some(),
             Kind::EndpointSlice => {
                 let old = self.slices.remove(&id.key);
                 if let Some(old) = &old {
@@ -152,26 +161,48 @@ impl Store {
         self.middlewares.get(key)
     }
 
-    /// Every Middleware, by key.
-    pub fn middlewares(&self) -> impl Iterator<Item = &Arc<Middleware>> {
-        self.middlewares.values()
+    /// A ServersTransport.
+    pub fn servers_transport(&self, key: &Key) -> Option<&Arc<ServersTransport>> {
+        self.servers_transports.get(key)
+    }
+
+    /// A TLSOption.
+    pub fn tls_option(&self, key: &Key) -> Option<&Arc<TlsOption>> {
+        self.tls_options.get(key)
+    }
+
+    /// The keys of every object of a custom kind ([`Kind::CUSTOM`]), sorted; of another kind, none.
+    pub fn custom(&self, kind: Kind) -> Box<dyn Iterator<Item = &Key> + '_> {
+        match kind {
+            Kind::Middleware => Box::new(self.middlewares.keys()),
+            Kind::ServersTransport => Box::new(self.servers_transports.keys()),
+            Kind::TlsOption => Box::new(self.tls_options.keys()),
+            Kind::Ingress | Kind::IngressClass | Kind::Service | Kind::EndpointSlice | Kind::Secret => {
+                Box::new(std::iter::empty())
+            }
+        }
     }
 
     /// `metadata.uid` of an object; `None` also when it is not there, or has none (files).
     pub fn uid(&self, id: &ObjectId) -> Option<&Arc<str>> {
-        let meta = match id.kind {
+        self.meta(id)?.uid.as_ref()
+    }
+
+    fn meta(&self, id: &ObjectId) -> Option<&Meta> {
+        Some(match id.kind {
             Kind::Ingress => &self.ingresses.get(&id.key)?.meta,
             Kind::IngressClass => &self.classes.get(&id.key.name)?.meta,
             Kind::Service => &self.services.get(&id.key)?.meta,
             Kind::EndpointSlice => &self.slices.get(&id.key)?.meta,
             Kind::Secret => &self.secrets.get(&id.key)?.meta,
             Kind::Middleware => &self.middlewares.get(&id.key)?.meta,
-        };
-        meta.uid.as_ref()
+            Kind::ServersTransport => &self.servers_transports.get(&id.key)?.meta,
+            Kind::TlsOption => &self.tls_options.get(&id.key)?.meta,
+        })
     }
 
     /// How many objects of each kind there are, in the order of [`Kind::ALL`].
-    pub fn counts(&self) -> [(Kind, usize); 6] {
+    pub fn counts(&self) -> [(Kind, usize); Kind::ALL.len()] {
         Kind::ALL.map(|kind| {
             let count = match kind {
                 Kind::Ingress => self.ingresses.len(),
@@ -180,6 +211,8 @@ impl Store {
                 Kind::EndpointSlice => self.slices.len(),
                 Kind::Secret => self.secrets.len(),
                 Kind::Middleware => self.middlewares.len(),
+                Kind::ServersTransport => self.servers_transports.len(),
+                Kind::TlsOption => self.tls_options.len(),
             };
             (kind, count)
         })

@@ -187,7 +187,7 @@ impl Delivery<'_> {
             };
             tracing::debug!(endpoint = %pool.endpoint.address, %error, "an exchange with an endpoint failed");
             // Only what could not be reached is passed over; whatever was sent stays sent.
-            let spent = clock::now_ms().saturating_sub(begun) > self.patience_ms();
+            let spent = clock::now_ms().saturating_sub(begun) > patience_ms(pool);
             if !error.is_connect() || spent {
                 return respond::failed(&error);
             }
@@ -195,12 +195,6 @@ impl Delivery<'_> {
             last = Some(error);
         }
         last.map_or_else(respond::no_server, |error| respond::failed(&error))
-    }
-
-    /// Blackholed endpoints cost the connect limit each: three of them are enough for one request.
-    fn patience_ms(&self) -> u64 {
-        let limit = u64::try_from(self.worker.settings.limits.connect.as_millis()).unwrap_or(u64::MAX);
-        if limit == 0 { u64::MAX } else { limit.saturating_mul(3) }
     }
 
     fn pick(&self, service: &Service, view: &View, read: Read, tried: &[usize]) -> Option<Pick> {
@@ -253,7 +247,7 @@ impl Delivery<'_> {
         };
         match connection {
             Connection::Http1(connection) => self.send_http1(&outbound, pool, connection, left).await,
-            Connection::Http2(turn) => self.send_http2(&outbound, service, turn, left).await,
+            Connection::Http2(turn) => self.send_http2(&outbound, (service, pool), turn, left).await,
         }
     }
 
@@ -264,7 +258,7 @@ impl Delivery<'_> {
         mut connection: Box<Http1>,
         left: &mut Left<'_>,
     ) -> Result<Response<Body>, Error> {
-        let limits = &self.worker.settings.limits;
+        let limits = pool.limits();
         let idle = Idle::new(limits.body);
         outbound.write(connection.begin());
         if let Some(body) = left.body.take() {
@@ -300,11 +294,11 @@ impl Delivery<'_> {
     async fn send_http2(
         &self,
         outbound: &Outbound<'_>,
-        service: &Service,
+        (service, pool): (&Service, &Pool),
         turn: Turn,
         left: &mut Left<'_>,
     ) -> Result<Response<Body>, Error> {
-        let limits = &self.worker.settings.limits;
+        let limits = pool.limits();
         let body = left.body.take().or_else(|| left.upload.take().map(Upload::into_body));
         let idle = Idle::new(limits.body);
         let outgoing = Outgoing::new(body, idle.other());
@@ -338,6 +332,12 @@ impl Delivery<'_> {
         }
         answer
     }
+}
+
+/// Blackholed endpoints cost the connect limit each: three of them are enough for one request.
+fn patience_ms(pool: &Pool) -> u64 {
+    let limit = u64::try_from(pool.limits().connect.as_millis()).unwrap_or(u64::MAX);
+    if limit == 0 { u64::MAX } else { limit.saturating_mul(3) }
 }
 
 impl Left<'_> {

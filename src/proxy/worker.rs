@@ -67,11 +67,9 @@ impl Worker {
     fn new(common: &Common) -> Self {
         let mut reader = Reader::new(Arc::clone(&common.table));
         let table = Rc::new(Held(Arc::clone(reader.look().0)));
-        let upstreams = Upstreams::new(upstream::Context {
-            limits: common.settings.limits,
-            tls: common.client_tls.clone(),
-            metrics: Arc::clone(&common.metrics),
-        });
+        let Settings { limits, workers, .. } = *common.settings;
+        let (tls, metrics) = (common.client_tls.clone(), Arc::clone(&common.metrics));
+        let upstreams = Upstreams::new(upstream::Context::new(limits, tls, workers, metrics));
         Self {
             settings: Arc::clone(&common.settings),
             metrics: Arc::clone(&common.metrics),

@@ -1,4 +1,5 @@
-//! The definition of Middlewares: ours on a bare cluster and over Traefik's, Traefik's over ours, and none at all.
+//! The definition of Middlewares: ours on a bare cluster and over Traefik's, Traefik's over ours, and none at all. Those
+//! of the other kinds: that they are taken and keep every field.
 
 use std::time::Instant;
 
@@ -13,6 +14,11 @@ use crate::{
 const OURS: &str = include_str!("../../crds/traefik.io_middlewares.yaml");
 const EVERY_TYPE: &str = include_str!("../crd/one-of-every-type.yaml");
 const NAME: &str = "middlewares.traefik.io";
+const OTHERS: [&str; 2] = [
+    include_str!("../../crds/traefik.io_serverstransports.yaml"),
+    include_str!("../../crds/traefik.io_tlsoptions.yaml"),
+];
+const EVERY_FIELD: &str = include_str!("../crd/every-field.yaml");
 
 /// A definition as Traefik's is: it knows no `spec.sticky`, and allows several types at once.
 fn traefiks() -> String {
@@ -74,17 +80,17 @@ impl Drop for Definitions {
     }
 }
 
-/// `kubectl apply` of Middlewares, as soon as the server serves their definition.
+/// `kubectl apply` of custom resources, as soon as the server serves their definition.
 #[track_caller]
 fn until_applied(space: &Namespace, manifests: &str) {
-    until("the server takes Middlewares", LIMIT, || {
+    until("the server takes them", LIMIT, || {
         space.cluster.try_kubectl_with(&["apply", "-n", &space.name, "-f", "-"], manifests).ok()
     });
 }
 
-/// The spec of a Middleware as the server shows it, and its version.
-fn shown(space: &Namespace, name: &str) -> (Value, String) {
-    let object: Value = serde_json::from_str(&space.kubectl(&["get", "middleware", name, "-o", "json"])).unwrap();
+/// The spec of a custom resource as the server shows it, and its version.
+fn shown(space: &Namespace, kind: &str, name: &str) -> (Value, String) {
+    let object: Value = serde_json::from_str(&space.kubectl(&["get", kind, name, "-o", "json"])).unwrap();
     (object["spec"].clone(), object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -102,11 +108,32 @@ fn ours_are_taken_by_a_bare_cluster_and_keep_every_field() {
         let mut count = 0;
         for sent in documents {
             let name = sent["metadata"]["name"].as_str().unwrap();
-            assert_eq!(shown(&space, name).0, sent["spec"], "{name}");
+            assert_eq!(shown(&space, "middleware", name).0, sent["spec"], "{name}");
             count += 1;
         }
         assert!(count > 20, "{count} Middlewares");
     }
+}
+
+#[test]
+#[ignore = "needs root, Go and minutes: run tests/cluster/run"]
+fn the_other_kinds_are_taken_and_keep_every_field() {
+    let space = Namespace::default();
+    for definition in OTHERS {
+        space.cluster.apply(&["--server-side", "--force-conflicts"], definition);
+    }
+    until_applied(&space, EVERY_FIELD);
+    for text in EVERY_FIELD.split("\n---\n") {
+        let sent: Value = serde_saphyr::from_str(text).unwrap();
+        let (kind, name) = (sent["kind"].as_str().unwrap(), sent["metadata"]["name"].as_str().unwrap());
+        assert_eq!(shown(&space, kind, name).0, sent["spec"], "{kind}");
+    }
+    let both = json!({
+        "apiVersion": "traefik.io/v1alpha1", "kind": "ServersTransport", "metadata": { "name": "wrong" },
+        "spec": { "rootCAs": [{ "secret": "a", "configMap": "b" }] },
+    });
+    let said = space.cluster.try_kubectl_with(&["apply", "-f", "-"], &both.to_string()).unwrap_err();
+    assert!(said.contains("in a Secret or in a ConfigMap, not in both"), "{said}");
 }
 
 /// What kubectl says is in docs/replace-traefik-on-k3s.md.
@@ -316,7 +343,7 @@ fn traefiks_over_ours_ends_no_session_and_ours_again_mends_it() {
 impl Shop {
     /// The spec of the sticky Middleware as the server shows it, and its version.
     fn space_shown(&self) -> (Value, String) {
-        shown(&self.space, "sticky-sessions")
+        shown(&self.space, "middleware", "sticky-sessions")
     }
 
     /// That what is said of the closed route leads to the definition.

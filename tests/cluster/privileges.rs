@@ -112,6 +112,8 @@ fn without_a_permission_fails_what_the_docs_say_and_nothing_else() {
         ("slices", reads("discovery.k8s.io", "endpointslices"), Fails::Readiness("endpointslices.discovery.k8s.io")),
         ("secrets", reads("", "secrets"), Fails::Traffic(NO_SECRETS, "secrets")),
         ("middlewares", reads("traefik.io", "middlewares"), Fails::Traffic(NO_MIDDLEWARES, "middlewares.traefik.io")),
+        ("transports", reads("traefik.io", "serverstransports"), Fails::Traffic(WHOLE, "serverstransports.traefik.io")),
+        ("TLS options", reads("traefik.io", "tlsoptions"), Fails::Traffic(WHOLE, "tlsoptions.traefik.io")),
         (
             "status",
             rule(NETWORKING, "ingresses/status", &[], &["patch"]),
@@ -172,7 +174,9 @@ fn permissions_that_are_taken_away_cost_nothing_that_was_read() {
         "secrets",
         "secrets with metadata.name=headgate-cookie-keys",
         "secrets with metadata.name=users",
+        "serverstransports.traefik.io",
         "services",
+        "tlsoptions.traefik.io",
     ];
     until("it says what it can't follow any more", LIMIT, || (gate.forbidden() == lost).then_some(()));
     let said = gate.diagnostics();

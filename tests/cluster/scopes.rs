@@ -102,7 +102,8 @@ fn one_namespace_is_served_by_its_role_alone() {
     let gate = headgate.gate();
     let account = format!("--as=system:serviceaccount:{}:headgate", headgate.namespace);
     for (namespace, may) in [("default", "yes"), (other.name.as_str(), "no"), ("headgate", "no")] {
-        for kind in ["ingresses", "services", "endpointslices", "secrets", "middlewares.traefik.io"] {
+        let traefiks = ["middlewares.traefik.io", "serverstransports.traefik.io", "tlsoptions.traefik.io"];
+        for kind in ["ingresses", "services", "endpointslices", "secrets"].into_iter().chain(traefiks) {
             let said = space.cluster.shell(&format!("kubectl auth can-i list {kind} -n {namespace} {account}"));
             assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), may, "{kind} of {namespace}");
         }

@@ -16,6 +16,7 @@ mod hostile;
 mod middlewares;
 mod reload;
 mod routing;
+mod servers_transport;
 mod smuggling;
 mod sticky;
 mod timeouts;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::{Resolver, fault::Fault};
 use crate::{
-    balance::{Options, Policy, Scheme, Service, ServiceKey},
+    balance::{Options, Policy, Scheme, Service, ServiceKey, Transport},
     compile::{
         pool::{Asked, Use},
+        references::References,
         services::{self, external_candidates},
     },
     objects::{
-        Key, Meta,
+        Key, Kind, Meta,
         ingress::{BackendPort, ServiceBackend},
         middleware::IntOrString,
     },
@@ -42,6 +43,8 @@ pub(super) struct ByUrl<'a> {
     /// A name or an address, without brackets.
     pub(super) host: &'a str,
     pub(super) port: u16,
+    /// How it is connected to, where that is not as the process's flags say.
+    pub(super) transport: Option<Arc<Transport>>,
 }
 
 impl Resolver<'_> {
@@ -60,9 +63,10 @@ impl Resolver<'_> {
                 Err(_) => BackendPort { name: Some(text.as_str().into()), number: None },
             },
         };
-        self.allowed(&Key::new(Arc::clone(asked.namespace), asked.name)).map_err(|(code, text, help)| Fault {
-            code,
-            ..Fault::of(format!("{}.namespace", asked.field), text, help)
+        let references = References { kind: Kind::Service, ..self.references() };
+        references.allowed(&Key::new(Arc::clone(asked.namespace), asked.name)).map_err(|lost| Fault {
+            code: lost.code,
+            ..Fault::of(format!("{}.namespace", asked.field), lost.text, lost.help)
         })?;
         let backend = ServiceBackend { name: asked.name.into(), port };
         let found = services::find(self.view, asked.namespace, &backend, self.claims, self.diagnostics)
@@ -90,6 +94,7 @@ impl Resolver<'_> {
             policy: Policy::RoundRobin,
             pass_host: true,
             server_name: url.host.into(),
+            transport: url.transport.clone(),
         };
         if let Some(key) = self.known(url) {
             let used = Use { key, asked: Some(Arc::new(what(&options, None))) };
@@ -134,6 +139,7 @@ fn what(options: &Options, external: Option<&Arc<str>>) -> Asked {
         scheme: options.scheme,
         pass_host: options.pass_host,
         server_name: Arc::clone(&options.server_name),
+        transport: options.transport.as_ref().map(|transport| *transport.fingerprint()),
         external: external.cloned(),
     }
 }

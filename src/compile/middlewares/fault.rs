@@ -1,6 +1,6 @@
 //! What is wrong with a Middleware, on the way to becoming a diagnostic.
 
-use crate::middleware::InvalidField;
+use crate::{compile::wrong::Wrong, middleware::InvalidField};
 
 /// What is wrong with a Middleware. `field` is below `spec`.
 #[derive(Debug)]
@@ -18,5 +18,12 @@ impl Fault {
 
     pub(super) fn field(kind: &str, invalid: InvalidField) -> Self {
         Self::of(format!("{kind}.{}", invalid.field), invalid.message, invalid.help)
+    }
+}
+
+impl From<Wrong> for Fault {
+    fn from(Wrong { code, field, message, help }: Wrong) -> Self {
+        let fault = Self::of(field, message, help);
+        Self { code: code.unwrap_or(fault.code), ..fault }
     }
 }

@@ -12,26 +12,25 @@ mod auth;
 mod bodies;
 mod fault;
 mod headers;
+mod limits;
 mod paths;
 mod resilience;
 mod statuses;
-mod values;
+pub(super) mod values;
 
 use fault::Fault;
 
 use super::{
     pool::{Services, Use},
+    references::{Lost, References},
     view::View,
 };
 use crate::{
-    diagnostic::{Diagnostic, Origin, Subject, did_you_mean},
+    diagnostic::{Diagnostic, Origin, Subject},
     middleware::{Chain, Middleware},
     objects::{self, Key, Kind, Meta, ObjectId, middleware as object},
     settings::Claims,
 };
-
-/// A name that differs by more than so many letters in length is never what was meant; the comparison is dear.
-const FURTHEST: usize = 4;
 
 /// `chain` may nest so deep.
 const DEEPEST: usize = 16;
@@ -70,7 +69,7 @@ pub(super) struct Step {
     pub(super) of: Key,
 }
 
-type Found = Result<Key, (&'static str, String, String)>;
+type Found = Result<Key, Lost>;
 
 /// What one Ingress has resolved already: all its paths mostly have the same list.
 #[derive(Debug, Default)]
@@ -125,7 +124,7 @@ pub(super) fn resolve(
         for reference in refs.list {
             match resolver.find(reference) {
                 Ok(key) => resolver.add(&key, refs, &mut Vec::new()),
-                Err((code, text, help)) => {
+                Err(Lost { code, text, help }) => {
                     resolver.close(refs, code, format!("{text}, so its routes are closed (503)"), help, text);
                 }
             }
@@ -179,74 +178,15 @@ impl Resolver<'_> {
         if let Some(known) = self.found.get(reference) {
             return known.clone();
         }
-        let found = self.search(reference);
+        let found = self.references().find(reference);
         self.found.insert(Arc::clone(reference), found.clone());
         found
     }
 
-    /// `namespace-name` is read at every dash; where that is ambiguous, the
-    /// Ingress's own namespace decides, else nothing does.
-    fn search(&self, reference: &str) -> Found {
-        let Some((joined, provider)) = reference.rsplit_once('@') else {
-            let help = format!("write {}-{reference}@kubernetescrd", self.ingress.namespace);
-            return Err(("MiddlewareNotFound", format!("middleware reference {reference} has no @provider"), help));
-        };
-        if provider != "kubernetescrd" {
-            let text = format!("middleware {reference} is of provider {provider}, which does not exist here");
-            return Err((
-                "MiddlewareNotFound",
-                text,
-                "write it as a Middleware object, and name it @kubernetescrd".into(),
-            ));
-        }
-        let splits = joined.match_indices('-').filter_map(|(at, _)| Some((joined.get(..at)?, joined.get(at + 1..)?)));
-        let mut found: Vec<Key> =
-            splits.map(|(ns, name)| Key::new(ns, name)).filter(|key| self.view.middleware(key).is_some()).collect();
-        if found.is_empty() {
-            // Traefik writes names with dots (and other runs of odd characters) as one dash.
-            let wanted = normalised(joined);
-            let all = self.view.middlewares().map(|m| m.meta.key());
-            found = all.filter(|key| normalised(&format!("{}-{}", key.namespace, key.name)) == wanted).collect();
-        }
-        if found.len() > 1
-            && let Some(own) = found.iter().find(|key| key.namespace == self.ingress.namespace)
-        {
-            found = vec![own.clone()];
-        }
-        let key = match found.as_slice() {
-            [key] => key.clone(),
-            [] => {
-                let near = |m: &&Arc<objects::Middleware>| {
-                    joined.len().abs_diff(m.meta.namespace.len() + 1 + m.meta.name.len()) <= FURTHEST
-                };
-                let near = self.view.middlewares().filter(near);
-                let known: Vec<String> = near.map(|m| format!("{}-{}", m.meta.namespace, m.meta.name)).collect();
-                let help = match did_you_mean(joined, known.iter().map(String::as_str)) {
-                    Some(word) => format!("did you mean {word}@kubernetescrd?"),
-                    None => "create the Middleware; the reference is its namespace, a dash, its name".to_owned(),
-                };
-                return Err(("MiddlewareNotFound", format!("middleware {reference} does not exist"), help));
-            }
-            several => {
-                let list: Vec<String> = several.iter().map(Key::to_string).collect();
-                let text = format!("middleware {reference} can be read as {}", list.join(" or "));
-                return Err((
-                    "MiddlewareAmbiguous",
-                    text,
-                    "rename one of them, or move it to the Ingress's namespace".into(),
-                ));
-            }
-        };
-        self.allowed(&key)?;
-        Ok(key)
-    }
-
-    fn allowed(&self, key: &Key) -> Result<(), (&'static str, String, String)> {
-        if self.claims.cross_namespace || key.namespace == self.ingress.namespace {
-            return Ok(());
-        }
-        let text = format!("Middleware {key} is of another namespace, which --allow-cross-namespace=false forbids");
-        Err(("CrossNamespace", text, format!("create it in namespace {}", self.ingress.namespace)))
+    /// The rules of references to Middlewares from this Ingress.
+    fn references(&self) -> References<'_> {
+        let Self { view, claims, ingress, .. } = self;
+        References { view, claims, namespace: &ingress.namespace, kind: Kind::Middleware }
     }
 
     /// Adds a Middleware that exists, with what its chain names. A fault in it is said of the Middleware, and closes
@@ -273,6 +213,8 @@ impl Resolver<'_> {
             let text = format!("{} {}", quiet.field, quiet.message);
             said.push(Diagnostic::warning(subject.clone(), quiet.field, "NoEffect", text).help(quiet.help));
         }
+        let limit = middleware.spec.rate_limit.as_ref();
+        said.extend(limit.and_then(|limit| limits::counted_here(limit, subject.clone())));
         let fault = match self.build(middleware, refs, above) {
             Err(fault) => {
                 let text = format!("{}; routes that name it are closed (503)", fault.message);
@@ -343,6 +285,14 @@ impl Resolver<'_> {
             resilience::circuit_breaker(fields)
         } else if let Some(fields) = &spec.errors {
             resilience::errors(self, fields, meta)
+        } else if let Some(fields) = &spec.ip_allow_list {
+            limits::ip_allow_list(fields)
+        } else if let Some(fields) = &spec.ip_white_list {
+            limits::ip_white_list(fields)
+        } else if let Some(fields) = &spec.rate_limit {
+            limits::rate_limit(fields)
+        } else if let Some(fields) = &spec.in_flight_req {
+            limits::in_flight_req(fields)
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";
@@ -404,8 +354,8 @@ impl Resolver<'_> {
             let namespace = reference.namespace.as_deref().filter(|n| !n.is_empty()).unwrap_or(&meta.namespace);
             let key = Key::new(namespace, reference.name.as_str());
             let found = self.view.middleware(&key).is_some();
-            let refused = if found { self.allowed(&key).err() } else { None };
-            if let Some((code, text, help)) = refused {
+            let refused = if found { self.references().allowed(&key).err() } else { None };
+            if let Some(Lost { code, text, help }) = refused {
                 above.pop();
                 return Err(Fault { code, ..Fault::of(field, text, help) });
             }
@@ -420,9 +370,4 @@ impl Resolver<'_> {
         above.pop();
         Ok(())
     }
-}
-
-/// Traefik's `Normalize`: every run of characters that are neither letter nor digit is one dash.
-fn normalised(name: &str) -> String {
-    name.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect::<Vec<_>>().join("-")
 }

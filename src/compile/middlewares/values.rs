@@ -9,7 +9,7 @@ use crate::objects::middleware as object;
 /// # Errors
 /// One sentence, without a full stop, for text that is no duration, a negative one, and one of more than 292 years,
 /// which Go has no room for.
-pub(super) fn duration(value: &object::Duration) -> Result<Duration, String> {
+pub(in crate::compile) fn duration(value: &object::Duration) -> Result<Duration, String> {
     let text = value.0.to_string();
     let read =
         text.parse::<i64>().map(|seconds| Some(i128::from(seconds) * 1_000_000_000)).unwrap_or_else(|_| go(&text));

@@ -1,4 +1,4 @@
-//! crds/ against the types, against Traefik's own schema, and against a document of every type.
+//! crds/ against the types, against Traefik's own schemas, and against documents with every field.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,26 +8,48 @@ use std::{
 use serde_json::json;
 
 use super::*;
-use crate::objects::Middleware;
+use crate::objects::{Kind, Middleware, ServersTransport, TlsOption};
 
 /// The text of a file of this repository.
 fn file(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap_or_default()
 }
 
-fn definition() -> Value {
-    let (_, text) = all().unwrap().remove(0);
+/// The definition of a kind.
+fn definition(kind: Kind) -> Value {
+    let name = format!("traefik.io_{}.yaml", kind.plural());
+    let (_, text) = all().unwrap().into_iter().find(|(file, _)| *file == name).unwrap();
     serde_saphyr::from_str(&text).unwrap()
 }
 
-/// The schema of `spec`.
-fn spec() -> Value {
-    definition().pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap().clone()
+/// Documents of a kind that have every field, some of them together.
+fn documents(kind: Kind) -> Vec<Value> {
+    let every = ["tests/crd/one-of-every-type.yaml", "tests/crd/every-field.yaml"];
+    let every = every.into_iter().flat_map(|name| serde_saphyr::from_multiple::<Value>(&file(name)).unwrap());
+    every.filter(|document| document["kind"] == kind.as_str()).collect()
 }
 
-/// The documents of tests/crd/one-of-every-type.yaml.
-fn one_of_every_type() -> Vec<Value> {
-    serde_saphyr::from_multiple(&file("tests/crd/one-of-every-type.yaml")).unwrap()
+/// A document as it is read: its `spec`, and the fields that nobody knows.
+fn read(kind: Kind, document: Value) -> (Value, Vec<String>) {
+    fn parts<S: serde::Serialize>(read: (S, Vec<String>)) -> (Value, Vec<String>) {
+        (serde_json::to_value(read.0).unwrap(), read.1)
+    }
+    match kind {
+        Kind::Middleware => {
+            let read: Middleware = serde_json::from_value(document).unwrap();
+            assert_eq!(read.spec.kinds().len(), 1, "{}", read.meta.name);
+            parts((read.spec, read.unknown))
+        }
+        Kind::ServersTransport => {
+            let read: ServersTransport = serde_json::from_value(document).unwrap();
+            parts((read.spec, read.unknown))
+        }
+        Kind::TlsOption => {
+            let read: TlsOption = serde_json::from_value(document).unwrap();
+            parts((read.spec, read.unknown))
+        }
+        other => panic!("{other:?} is no custom resource"),
+    }
 }
 
 #[test]
@@ -43,19 +65,25 @@ fn crds_are_what_the_types_say() {
 
 #[test]
 fn the_yaml_reads_back_under_traefiks_name() {
-    let crd = definition();
-    assert_eq!(crd["metadata"], json!({ "name": "middlewares.traefik.io" }));
-    assert_eq!(crd["spec"]["group"], "traefik.io");
-    assert_eq!(
-        crd["spec"]["names"],
-        json!({ "kind": "Middleware", "listKind": "MiddlewareList", "plural": "middlewares", "singular": "middleware" })
-    );
-    assert_eq!(crd["spec"]["scope"], "Namespaced");
-    let version = &crd["spec"]["versions"][0];
-    assert_eq!(
-        (&version["name"], &version["served"], &version["storage"]),
-        (&"v1alpha1".into(), &true.into(), &true.into())
-    );
+    for kind in Kind::CUSTOM {
+        let crd = definition(kind);
+        let (name, plural) = (kind.as_str(), kind.plural());
+        assert_eq!(crd["metadata"], json!({ "name": format!("{plural}.traefik.io") }));
+        assert_eq!(crd["spec"]["group"], "traefik.io");
+        let list = format!("{name}List");
+        let singular = name.to_ascii_lowercase();
+        assert_eq!(
+            crd["spec"]["names"],
+            json!({ "kind": name, "listKind": list, "plural": plural, "singular": singular })
+        );
+        assert_eq!(crd["spec"]["scope"], "Namespaced");
+        let version = &crd["spec"]["versions"][0];
+        assert_eq!(
+            (&version["name"], &version["served"], &version["storage"]),
+            (&"v1alpha1".into(), &true.into(), &true.into())
+        );
+    }
+    assert_eq!(all().unwrap().len(), Kind::CUSTOM.len());
 }
 
 /// One value of a schema: its type in the words of tests/crd/traefik-v3.7-middleware-fields.yaml, whether it must be
@@ -95,13 +123,15 @@ fn fields(schema: &Value, path: &str, required: bool, into: &mut BTreeMap<String
     }
 }
 
-fn ours() -> BTreeMap<String, Field> {
+fn ours(kind: Kind) -> BTreeMap<String, Field> {
+    let definition = definition(kind);
+    let spec = definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap();
     let mut all = BTreeMap::new();
-    fields(&spec(), "", false, &mut all);
+    fields(spec, "", false, &mut all);
     all
 }
 
-/// What Headgate has and Traefik has not.
+/// What Headgate's Middleware has and Traefik's has not.
 const OUR_OWN: [&str; 11] = [
     "sticky",
     "sticky.cookie",
@@ -116,9 +146,9 @@ const OUR_OWN: [&str; 11] = [
     "sticky.cookie.strip",
 ];
 
-/// Where a rule may refuse what Traefik's schema lets pass, as Traefik wouldn't serve it: two types in one Middleware,
-/// and text that is no duration. `sticky` is ours alone.
-const RULES: [&str; 14] = [
+/// Where a rule of a Middleware may refuse what Traefik's schema lets pass, as Traefik wouldn't serve it: two types in
+/// one, and text that is no duration. `sticky` is ours alone.
+const MIDDLEWARE_RULES: [&str; 14] = [
     "",
     "circuitBreaker.checkPeriod",
     "circuitBreaker.fallbackDuration",
@@ -135,17 +165,41 @@ const RULES: [&str; 14] = [
     "sticky.cookie.sameSite",
 ];
 
+/// The same of a ServersTransport. That of `rootCAs[]` is Traefik's own.
+const TRANSPORT_RULES: [&str; 6] = [
+    "forwardingTimeouts.dialTimeout",
+    "forwardingTimeouts.idleConnTimeout",
+    "forwardingTimeouts.pingTimeout",
+    "forwardingTimeouts.readIdleTimeout",
+    "forwardingTimeouts.responseHeaderTimeout",
+    "rootCAs[]",
+];
+
+/// Traefik's fields of a kind, how many they are, what is ours alone, and where there are rules.
+fn expected(kind: Kind) -> (BTreeMap<String, Value>, usize, &'static [&'static str], &'static [&'static str]) {
+    let name = format!("tests/crd/traefik-v3.7-{}-fields.yaml", kind.as_str().to_ascii_lowercase());
+    let (count, own, rules): (_, &[&str], &[&str]) = match kind {
+        Kind::Middleware => (278, &OUR_OWN, &MIDDLEWARE_RULES),
+        Kind::ServersTransport => (27, &[], &TRANSPORT_RULES),
+        _ => (15, &[], &[]),
+    };
+    (serde_saphyr::from_str(&file(&name)).unwrap(), count, own, rules)
+}
+
 /// Whether values of type `theirs` are all of type `ours`. The API server keeps every integer in 64 bits.
 fn as_wide(ours: &str, theirs: &str) -> bool {
     ours == theirs || matches!((ours, theirs), ("int64", "integer") | ("int-or-string", "string" | "integer" | "int64"))
 }
 
 #[test]
-fn everything_traefiks_schema_accepts_is_accepted() {
-    let traefik: BTreeMap<String, Value> =
-        serde_saphyr::from_str(&file("tests/crd/traefik-v3.7-middleware-fields.yaml")).unwrap();
-    assert_eq!(traefik.len(), 278, "the list of Traefik's fields has changed");
-    let ours = ours();
+fn everything_traefiks_schemas_accept_is_accepted() {
+    Kind::CUSTOM.into_iter().for_each(everything_is_accepted);
+}
+
+fn everything_is_accepted(kind: Kind) {
+    let (traefik, count, own, _) = expected(kind);
+    assert_eq!(traefik.len(), count, "the list of Traefik's fields has changed");
+    let ours = ours(kind);
     let mut narrower = Vec::new();
     for (path, theirs) in &traefik {
         let Some(mine) = ours.get(path) else {
@@ -174,9 +228,9 @@ fn everything_traefiks_schema_accepts_is_accepted() {
     }
     assert!(narrower.is_empty(), "narrower than Traefik's:\n{}", narrower.join("\n"));
 
-    let own: Vec<&str> =
+    let found: Vec<&str> =
         ours.keys().map(String::as_str).filter(|p| !p.is_empty() && !traefik.contains_key(*p)).collect();
-    assert_eq!(own, OUR_OWN, "fields that Traefik has not");
+    assert_eq!(found, own, "fields that Traefik has not");
 }
 
 #[test]
@@ -197,27 +251,29 @@ fn nothing_is_restricted_but_where_it_is_listed() {
         "x-kubernetes-preserve-unknown-fields",
         "x-kubernetes-validations",
     ];
-    let ours = ours();
-    for (path, field) in &ours {
-        for key in field.schema.as_object().unwrap().keys() {
-            assert!(harmless.contains(&key.as_str()), "{path} has {key}");
+    for kind in Kind::CUSTOM {
+        let ours = ours(kind);
+        for (path, field) in &ours {
+            for key in field.schema.as_object().unwrap().keys() {
+                assert!(harmless.contains(&key.as_str()), "{path} has {key}");
+            }
         }
-    }
-    let ruled: Vec<&str> = ours
-        .iter()
-        .filter(|(_, field)| !field.schema["x-kubernetes-validations"].is_null())
-        .map(|(path, _)| path.as_str())
-        .collect();
-    assert_eq!(ruled, RULES);
-    for path in ruled {
-        for rule in ours[path].schema["x-kubernetes-validations"].as_array().unwrap() {
-            assert!(rule["rule"].is_string() && rule["message"].is_string(), "{path}: {rule}");
+        let ruled: Vec<&str> = ours
+            .iter()
+            .filter(|(_, field)| !field.schema["x-kubernetes-validations"].is_null())
+            .map(|(path, _)| path.as_str())
+            .collect();
+        assert_eq!(ruled, expected(kind).3);
+        for path in ruled {
+            for rule in ours[path].schema["x-kubernetes-validations"].as_array().unwrap() {
+                assert!(rule["rule"].is_string() && rule["message"].is_string(), "{path}: {rule}");
+            }
         }
+        let described = |path: &str| path.is_empty() || !path.ends_with(['}', ']']);
+        let silent: Vec<&String> =
+            ours.iter().filter(|(p, f)| described(p) && f.schema["description"].is_null()).map(|(p, _)| p).collect();
+        assert!(silent.is_empty(), "kubectl explain says nothing of {silent:?}");
     }
-    let described = |path: &str| path.is_empty() || !path.ends_with(['}', ']']);
-    let silent: Vec<&String> =
-        ours.iter().filter(|(p, f)| described(p) && f.schema["description"].is_null()).map(|(p, _)| p).collect();
-    assert!(silent.is_empty(), "kubectl explain says nothing of {silent:?}");
 }
 
 /// A value without the fields that are null.
@@ -232,13 +288,13 @@ fn dense(value: Value) -> Value {
 }
 
 #[test]
-fn one_of_every_type_is_read_whole() {
-    for document in one_of_every_type() {
-        let name = &document["metadata"]["name"];
-        let read: Middleware = serde_json::from_value(document.clone()).unwrap();
-        assert_eq!(read.unknown, [""; 0], "{name}");
-        assert_eq!(read.spec.kinds().len(), 1, "{name}");
-        assert_eq!(dense(serde_json::to_value(&read.spec).unwrap()), document["spec"], "{name}");
+fn documents_with_every_field_are_read_whole() {
+    for kind in Kind::CUSTOM {
+        for document in documents(kind) {
+            let (spec, unknown) = read(kind, document.clone());
+            assert_eq!(unknown, [""; 0], "{}", document["metadata"]["name"]);
+            assert_eq!(dense(spec), document["spec"], "{}", document["metadata"]["name"]);
+        }
     }
 }
 
@@ -258,14 +314,16 @@ fn paths(value: &Value, path: &str, known: &BTreeMap<String, Field>, into: &mut 
 }
 
 #[test]
-fn one_of_every_type_has_every_field() {
-    let known = ours();
-    let mut found = BTreeSet::new();
-    for document in one_of_every_type() {
-        paths(&document["spec"], "", &known, &mut found);
+fn documents_with_every_field_have_every_field() {
+    for kind in Kind::CUSTOM {
+        let known = ours(kind);
+        let mut found = BTreeSet::new();
+        for document in documents(kind) {
+            paths(&document["spec"], "", &known, &mut found);
+        }
+        let missing: Vec<&String> = known.keys().filter(|path| !found.contains(*path)).collect();
+        assert!(missing.is_empty(), "the documents of tests/crd lack {missing:?}");
     }
-    let missing: Vec<&String> = known.keys().filter(|path| !found.contains(*path)).collect();
-    assert!(missing.is_empty(), "tests/crd/one-of-every-type.yaml lacks {missing:?}");
 }
 
 /// The JSON pointers of all objects with named fields in a value.
@@ -290,15 +348,17 @@ fn objects(value: &Value, at: &str, path: &str, known: &BTreeMap<String, Field>,
 
 #[test]
 fn a_misspelt_field_is_told_wherever_it_stands() {
-    let known = ours();
-    for document in one_of_every_type() {
-        let mut places = Vec::new();
-        objects(&document["spec"], "/spec", "", &known, &mut places);
-        for place in places {
-            let mut wrong = document.clone();
-            wrong.pointer_mut(&place).unwrap()["misspelt"] = json!(1);
-            let read: Middleware = serde_json::from_value(wrong).unwrap();
-            assert_eq!(read.unknown, [format!("{}.misspelt", place.trim_start_matches('/').replace('/', "."))]);
+    for kind in Kind::CUSTOM {
+        let known = ours(kind);
+        for document in documents(kind) {
+            let mut places = Vec::new();
+            objects(&document["spec"], "/spec", "", &known, &mut places);
+            for place in places {
+                let mut wrong = document.clone();
+                wrong.pointer_mut(&place).unwrap()["misspelt"] = json!(1);
+                let (_, unknown) = read(kind, wrong);
+                assert_eq!(unknown, [format!("{}.misspelt", place.trim_start_matches('/').replace('/', "."))]);
+            }
         }
     }
 }

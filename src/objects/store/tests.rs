@@ -59,6 +59,8 @@ fn one_object_of_each_kind_is_found_counted_and_deleted() {
         Object::EndpointSlice(Arc::new(EndpointSlice { meta: m(), ..EndpointSlice::default() })),
         Object::Secret(Arc::new(Secret { meta: m(), ..Secret::default() })),
         Object::Middleware(Arc::new(middleware("ns", "x"))),
+        Object::ServersTransport(Arc::new(ServersTransport { meta: m(), ..ServersTransport::default() })),
+        Object::TlsOption(Arc::new(TlsOption { meta: m(), ..TlsOption::default() })),
     ];
     for object in &objects {
         assert!(store.apply(object.clone()));
@@ -67,7 +69,10 @@ fn one_object_of_each_kind_is_found_counted_and_deleted() {
     let key = Key::new("ns", "x");
     assert!(store.ingress(&key).is_some() && store.service(&key).is_some() && store.secret(&key).is_some());
     assert!(store.middleware(&key).is_some() && store.class("x").is_some());
-    assert_eq!(store.ingresses().count() + store.classes().count() + store.middlewares().count(), 3);
+    assert!(store.servers_transport(&key).is_some() && store.tls_option(&key).is_some());
+    assert_eq!(store.ingresses().count() + store.classes().count(), 2);
+    assert!(Kind::CUSTOM.into_iter().all(|kind| store.custom(kind).eq([&key])));
+    assert_eq!(store.custom(Kind::Service).count(), 0);
     // A slice that belongs to no Service changes nobody's endpoints.
     let statuses = BTreeSet::from([key]);
     assert_eq!(store.take_changes(), Changes { touched: touched(&objects), statuses, ..Changes::default() });

@@ -34,6 +34,23 @@ pub(crate) struct Http2 {
     streams: Rc<Streams>,
 }
 
+/// How a connection is found out that has died without a word.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ping {
+    /// Silence before a ping is sent; zero is none.
+    pub(super) silence: Duration,
+    /// From the ping to its answer.
+    pub(super) limit: Duration,
+    /// Whether a connection without streams is looked after, too.
+    pub(super) while_idle: bool,
+}
+
+impl Default for Ping {
+    fn default() -> Self {
+        Self { silence: Duration::from_secs(20), limit: Duration::from_secs(10), while_idle: false }
+    }
+}
+
 /// What is known of a connection's streams.
 #[derive(Debug)]
 struct Streams {
@@ -45,15 +62,16 @@ struct Streams {
 
 impl Http2 {
     /// Greets the endpoint; the connection then lives in a task of this worker.
-    pub(super) async fn start(stream: Stream, head_bytes: usize) -> Result<Self, Error> {
+    pub(super) async fn start(stream: Stream, head_bytes: usize, ping: Ping) -> Result<Self, Error> {
         let mut builder = Builder::new(LocalExecutor);
         builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(4 << 20)
             .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
-            .keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_timeout(Duration::from_secs(10));
+            .keep_alive_interval(Some(ping.silence).filter(|silence| !silence.is_zero()))
+            .keep_alive_timeout(ping.limit)
+            .keep_alive_while_idle(ping.while_idle);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(Error::Http2)?;
         let idle_since_ms = Cell::new(clock::now_ms());
         let streams = Rc::new(Streams { open: Cell::new(0), most: Cell::new(STREAMS), idle_since_ms });

@@ -12,21 +12,27 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod idle;
 mod stream;
+mod tls;
 pub(crate) mod upload;
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
 
 use hashbrown::HashMap;
 use http::HeaderValue;
 
-pub(crate) use connect::ClientTls;
 use http1::Http1;
-use http2::{Http2, Turn};
+use http2::{Http2, Ping, Turn};
 pub(crate) use stream::Stream;
+pub(crate) use tls::ClientTls;
 
 use super::error::Error;
 use crate::{
-    balance::{Endpoint, EndpointSet, Options, Scheme, Service},
+    balance::{Endpoint, EndpointSet, Options, Scheme, Service, Transport, transport::Parts},
     clock,
     metrics::Metrics,
     settings::Limits,
@@ -35,15 +41,51 @@ use crate::{
 /// At most so many idle connections are kept for each endpoint and worker.
 const MOST_IDLE: usize = 256;
 
-/// What every pool of a worker needs.
+/// What the pools of a service need: as the process's flags say, or as its transport does.
 #[derive(Debug)]
 pub(crate) struct Context {
+    /// Limits on waits.
     pub(crate) limits: Limits,
-    pub(crate) tls: ClientTls,
-    pub(crate) metrics: Arc<Metrics>,
+    /// `None` for settings by which nothing can be spoken; `compile` lets none through.
+    tls: Option<ClientTls>,
+    ping: Ping,
+    /// So many idle connections of an endpoint are kept.
+    most_idle: usize,
+    workers: usize,
+    metrics: Arc<Metrics>,
 }
 
 impl Context {
+    /// As flags say.
+    pub(crate) fn new(limits: Limits, tls: ClientTls, workers: usize, metrics: Arc<Metrics>) -> Self {
+        Self { limits, tls: Some(tls), ping: Ping::default(), most_idle: MOST_IDLE, workers, metrics }
+    }
+
+    /// As flags say where a transport does not.
+    fn with(&self, parts: &Parts) -> Self {
+        let tls = self.tls.as_ref().map(|tls| tls.with(parts)).transpose();
+        let tls = tls.unwrap_or_else(|error| {
+            tracing::error!(%error, "TLS to a service's endpoints can't be set up as its ServersTransport says");
+            None
+        });
+        let waits = parts.waits;
+        let limits = Limits {
+            connect: waits.connect.unwrap_or(self.limits.connect),
+            response: waits.response.unwrap_or(self.limits.response),
+            upstream_idle: waits.idle.unwrap_or(self.limits.upstream_idle),
+            ..self.limits
+        };
+        let ping = Ping {
+            silence: waits.silence.unwrap_or(self.ping.silence),
+            limit: waits.ping.unwrap_or(self.ping.limit),
+            while_idle: waits.silence.is_some(),
+        };
+        // The number is the process's: each worker has its part of it.
+        let share = |most: usize| if most == 0 { 0 } else { (most / self.workers.max(1)).max(1) };
+        let most_idle = parts.most_idle.map_or(self.most_idle, share);
+        Self { limits, tls, ping, most_idle, workers: self.workers, metrics: Arc::clone(&self.metrics) }
+    }
+
     /// How long an idle connection is kept.
     fn idle_ms(&self) -> u64 {
         let idle = self.limits.upstream_idle;
@@ -56,6 +98,8 @@ impl Context {
 pub(crate) struct Upstreams {
     views: RefCell<HashMap<u64, Rc<View>, foldhash::fast::RandomState>>,
     context: Rc<Context>,
+    /// By the fingerprint of a transport: services that name the same one share what is made of it.
+    transports: RefCell<HashMap<[u8; 32], Weak<Context>, foldhash::fast::RandomState>>,
 }
 
 /// A worker's view of a service: the endpoint set as of a version, with a pool for each endpoint.
@@ -64,6 +108,7 @@ pub(crate) struct View {
     version: u64,
     used_ms: std::cell::Cell<u64>,
     service: Arc<Service>,
+    context: Rc<Context>,
     pub(crate) set: Arc<EndpointSet>,
     pools: Box<[Rc<Pool>]>,
 }
@@ -77,7 +122,7 @@ impl View {
 
 impl Upstreams {
     pub(crate) fn new(context: Context) -> Self {
-        Self { views: RefCell::default(), context: Rc::new(context) }
+        Self { views: RefCell::default(), context: Rc::new(context), transports: RefCell::default() }
     }
 
     /// The view of a service as it is now. One atomic load when nothing has changed.
@@ -96,19 +141,32 @@ impl Upstreams {
 
     fn view(&self, service: &Arc<Service>, before: Option<&Rc<View>>) -> Rc<View> {
         let (version, set) = service.endpoints().snapshot();
+        // A service's options never change: with others it is another one, whose pools are its own.
+        let context = before.map_or_else(|| self.context(service), |before| Rc::clone(&before.context));
         let old: HashMap<u64, &Rc<Pool>> =
             before.iter().flat_map(|v| v.pools.iter()).map(|p| (p.endpoint.live.id, p)).collect();
         let pools = set.endpoints().iter().map(|endpoint| match old.get(&endpoint.live.id) {
             Some(pool) => Rc::clone(pool),
-            None => Rc::new(Pool::new(Arc::clone(endpoint), service.options.clone(), Rc::clone(&self.context))),
+            None => Rc::new(Pool::new(Arc::clone(endpoint), service.options.clone(), Rc::clone(&context))),
         });
         let pools = pools.collect();
-        Rc::new(View { version, used_ms: clock::now_ms().into(), service: Arc::clone(service), set, pools })
+        Rc::new(View { version, used_ms: clock::now_ms().into(), service: Arc::clone(service), context, set, pools })
+    }
+
+    /// What a service's pools need, made once for each transport.
+    fn context(&self, service: &Service) -> Rc<Context> {
+        let Some(transport) = service.options.transport.as_deref() else { return Rc::clone(&self.context) };
+        let mut made = self.transports.borrow_mut();
+        if let Some(context) = made.get(Transport::fingerprint(transport)).and_then(Weak::upgrade) {
+            return context;
+        }
+        let context = Rc::new(self.context.with(transport.parts()));
+        made.insert(*transport.fingerprint(), Rc::downgrade(&context));
+        context
     }
 
     /// Closes what has been idle for too long, and forgets services that nobody asks for any more. Once a second.
     pub(crate) fn sweep(&self) {
-        let idle_ms = self.context.idle_ms();
         let now = clock::now_ms();
         let mut views = self.views.borrow_mut();
         views.retain(|_, view| view.used_ms.get().saturating_add(60_000) > now);
@@ -120,9 +178,10 @@ impl Upstreams {
                 view.used_ms.set(used);
             }
             for pool in &view.pools {
-                pool.sweep(idle_ms, now);
+                pool.sweep(now);
             }
         }
+        self.transports.borrow_mut().retain(|_, context| context.strong_count() > 0);
     }
 }
 
@@ -154,6 +213,11 @@ impl Pool {
         Self { endpoint, options, authority, idle: RefCell::default(), http2: RefCell::default(), context }
     }
 
+    /// The limits on waits for its endpoint.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.context.limits
+    }
+
     /// An idle connection, if there is one that still stands; HTTP/1 only for a request that wants to switch protocols.
     pub(crate) fn idle(&self, upgrade: bool) -> Option<Connection> {
         loop {
@@ -178,10 +242,10 @@ impl Pool {
     /// # Errors
     /// The endpoint is told to have failed when it can't be reached.
     pub(crate) async fn connect(&self, upgrade: bool) -> Result<Connection, Error> {
-        let limit = self.context.limits.connect;
+        let limit = self.limits().connect;
         self.context.metrics.upstream_connects.inc();
-        let tls = if upgrade { &self.context.tls.http1 } else { &self.context.tls.any };
-        let connected = clock::limit(limit, connect::connect(&self.endpoint, &self.options, tls)).await;
+        let connecting = connect::connect(&self.endpoint, &self.options, self.context.tls.as_ref(), upgrade);
+        let connected = clock::limit(limit, connecting).await;
         let (stream, http2) = match connected.map_err(|_| Error::ConnectTimeout).flatten() {
             Ok(connected) => connected,
             Err(error) => {
@@ -196,7 +260,7 @@ impl Pool {
         if !http2 {
             return Ok(Connection::Http1(Box::new(Http1::new(stream))));
         }
-        let greeting = clock::limit(limit, Http2::start(stream, self.context.limits.head_bytes)).await;
+        let greeting = clock::limit(limit, Http2::start(stream, self.limits().head_bytes, self.context.ping)).await;
         let connection = greeting.map_err(|_| Error::ConnectTimeout).flatten()?;
         let turn = connection.reserve();
         self.http2.borrow_mut().push(connection);
@@ -206,13 +270,14 @@ impl Pool {
     /// Takes an HTTP/1 connection back whose exchange is over.
     pub(super) fn put(&self, mut connection: Box<Http1>) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MOST_IDLE && !self.endpoint.live.is_retired() && connection.is_usable() {
+        if idle.len() < self.context.most_idle && !self.endpoint.live.is_retired() && connection.is_usable() {
             connection.idle_since_ms = clock::now_ms();
             idle.push(connection);
         }
     }
 
-    fn sweep(&self, idle_ms: u64, now: u64) {
+    fn sweep(&self, now: u64) {
+        let idle_ms = self.context.idle_ms();
         // The stack's bottom is the longest idle.
         let mut idle = self.idle.borrow_mut();
         let spent = idle.iter().take_while(|c| c.idle_since_ms.saturating_add(idle_ms) < now).count();

@@ -63,6 +63,8 @@ impl Resource {
             Self::Objects(Kind::EndpointSlice) => "endpointslices.discovery.k8s.io",
             Self::Objects(Kind::Secret) => "secrets",
             Self::Objects(Kind::Middleware) => "middlewares.traefik.io",
+            Self::Objects(Kind::ServersTransport) => "serverstransports.traefik.io",
+            Self::Objects(Kind::TlsOption) => "tlsoptions.traefik.io",
             Self::Definitions => "customresourcedefinitions.apiextensions.k8s.io",
         }
     }

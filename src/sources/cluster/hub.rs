@@ -113,7 +113,9 @@ impl Hub {
             self.open(Role::Needed(Kind::Ingress), Query { labels, ..query(Kind::Ingress) });
             self.open(Role::Needed(Kind::Service), query(Kind::Service));
             self.open(Role::Needed(Kind::EndpointSlice), query(Kind::EndpointSlice));
-            self.open(Role::Optional(Kind::Middleware), query(Kind::Middleware));
+            for kind in Kind::CUSTOM {
+                self.open(Role::Optional(kind), query(kind));
+            }
             let fields = Some("type=kubernetes.io/tls".to_owned());
             self.open(Role::Optional(Kind::Secret), Query { fields, ..query(Kind::Secret) });
         }
@@ -268,10 +270,12 @@ impl Hub {
         }
     }
 
-    /// Looks at the definition of Middlewares. One that is new lets their feed try again at once.
+    /// Looks at the definition of Middlewares. One that is new lets the feeds of custom resources try again at once: all
+    /// definitions come together.
     fn defined(&mut self, wire: &Wire) {
         self.knows_sticky = Some(knows_sticky(wire.text()));
-        let stuck = |feed: &Feed| feed.role == Role::Optional(Kind::Middleware) && feed.fault == Some(Fault::Unknown);
+        let custom = |role: &Role| matches!(role, Role::Optional(kind) if Kind::CUSTOM.contains(kind));
+        let stuck = |feed: &Feed| custom(&feed.role) && feed.fault == Some(Fault::Unknown);
         let numbers: Vec<u64> = self.feeds.iter().filter(|(_, feed)| stuck(feed)).map(|(n, _)| *n).collect();
         for number in numbers {
             self.ask_again(number);

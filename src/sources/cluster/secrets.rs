@@ -1,5 +1,5 @@
-//! Which Secrets are needed by name. All of type `kubernetes.io/tls` are watched at once; what Middlewares name, and
-//! what Ingresses name that is not among these, is watched one by one, so that the right to read Secrets can be as
+//! Which Secrets are needed by name. All of type `kubernetes.io/tls` are watched at once; what Ingresses and custom
+//! resources name that is not among these is watched one by one, so that the right to read Secrets can be as
 //! narrow as their names.
 
 use std::{
@@ -19,16 +19,16 @@ const MOST: usize = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct References {
     of: BTreeMap<ObjectId, Vec<Key>>,
-    /// How many Middlewares, and how many Ingresses, name a Secret.
+    /// How many custom resources, and how many Ingresses, name a Secret.
     counts: BTreeMap<Key, (usize, usize)>,
 }
 
 impl References {
     /// Takes in an object. True if it names other Secrets than before.
     pub(super) fn apply(&mut self, object: &Object) -> bool {
-        match object.kind() {
-            Kind::Ingress | Kind::Middleware => self.set(object.id(), named(object)),
-            _ => false,
+        match named(object) {
+            Some(names) => self.set(object.id(), names),
+            None => false,
         }
     }
 
@@ -60,7 +60,7 @@ impl References {
     }
 
     /// What has to be watched by name, when some are `known` already, and others `held` by such a watch. The second are
-    /// the namespaces that name too many, of which some are left out: never one that is held, those of Middlewares
+    /// the namespaces that name too many, of which some are left out: never one that is held, those of custom resources
     /// before those of Ingresses.
     pub(super) fn wanted(
         &self,
@@ -86,21 +86,23 @@ impl References {
 }
 
 fn of(count: &mut (usize, usize), kind: Kind) -> &mut usize {
-    if kind == Kind::Middleware { &mut count.0 } else { &mut count.1 }
+    if Kind::CUSTOM.contains(&kind) { &mut count.0 } else { &mut count.1 }
 }
 
-/// The Secrets that an object names, all in its own namespace.
-fn named(object: &Object) -> Vec<Key> {
+/// The Secrets that an object names, all in its own namespace; `None` where its kind names none.
+fn named(object: &Object) -> Option<Vec<Key>> {
     let mut names: Vec<&str> = match object {
         Object::Ingress(ingress) => ingress.spec.tls.iter().map(|tls| &*tls.secret_name).collect(),
         Object::Middleware(middleware) => middleware.spec.secrets(),
-        _ => Vec::new(),
+        Object::ServersTransport(transport) => transport.spec.secrets(),
+        Object::TlsOption(options) => options.spec.secrets(),
+        Object::IngressClass(_) | Object::Service(_) | Object::EndpointSlice(_) | Object::Secret(_) => return None,
     };
     names.retain(|name| !name.is_empty());
     names.sort_unstable();
     names.dedup();
     let namespace = &object.meta().namespace;
-    names.into_iter().map(|name| Key::new(Arc::clone(namespace), name)).collect()
+    Some(names.into_iter().map(|name| Key::new(Arc::clone(namespace), name)).collect())
 }
 
 #[cfg(test)]
@@ -136,6 +138,20 @@ mod tests {
         assert!(!references.delete(&ingress("b", &[]).id()));
         assert_eq!(wanted(&references), BTreeSet::new());
         assert!(references.of.is_empty() && references.counts.is_empty());
+    }
+
+    #[test]
+    fn other_custom_resources_name_secrets_too() {
+        let mut references = References::default();
+        let meta = serde_json::json!({"name": "x", "namespace": "n"});
+        let options = serde_json::json!({"metadata": meta, "spec": {"clientAuth": {"secretNames": ["ca", "users"]}}});
+        let transport = serde_json::json!({"metadata": meta, "spec": {"rootCAs": [{"secret": "roots"}]}});
+        references.apply(&Object::TlsOption(Arc::new(serde_json::from_value(options).unwrap())));
+        references.apply(&Object::ServersTransport(Arc::new(serde_json::from_value(transport).unwrap())));
+        let wanted = references.wanted(|_| false, |_| false).0;
+        assert_eq!(wanted.iter().map(|key| &*key.name).collect::<Vec<_>>(), ["ca", "roots", "users"]);
+        assert!(references.delete(&ObjectId::new(Kind::TlsOption, Key::new("n", "x"))));
+        assert_eq!(references.wanted(|_| false, |_| false).0.len(), 1);
     }
 
     #[test]

@@ -185,12 +185,13 @@ impl Feed {
     }
 }
 
-/// Of a Secret that is watched for its type, only what makes a certificate is kept: whatever else somebody puts into it
-/// would be memory of ours.
+/// Of a Secret that is watched for its type, only what makes a certificate, or what certificates come from, is kept:
+/// whatever else somebody puts into it would be memory of ours.
 pub(super) fn certificate(object: Object) -> Object {
     let Object::Secret(mut secret) = object else { return object };
-    if secret.data.len() > 2 {
-        Arc::make_mut(&mut secret).data.retain(|key, _| matches!(&**key, "tls.crt" | "tls.key"));
+    let kept = |key: &str| matches!(key, "tls.crt" | "tls.key" | "tls.ca" | "ca.crt");
+    if secret.data.keys().any(|key| !kept(key)) {
+        Arc::make_mut(&mut secret).data.retain(|key, _| kept(key));
     }
     Object::Secret(secret)
 }
@@ -198,7 +199,7 @@ pub(super) fn certificate(object: Object) -> Object {
 /// What is said to a namespace that names more Secrets than are watched by name.
 pub(super) fn too_many_secrets(namespace: &Arc<str>) -> Diagnostic {
     let subject = Subject { kind: "API", namespace: Arc::clone(namespace), name: "secrets".into() };
-    let message = "its Ingresses and Middlewares name too many Secrets that are not of type kubernetes.io/tls; not all \
+    let message = "its Ingresses and custom resources name too many Secrets that are not of type kubernetes.io/tls; not all \
                    of them are read";
     let help = "remove the names of Secrets that don't exist, and make certificates of type kubernetes.io/tls";
     Diagnostic::error(subject, "", "TooManySecrets", message).help(help)

@@ -11,7 +11,9 @@ use kube::{
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::objects::{EndpointSlice, Ingress, IngressClass, Key, Kind, Middleware, Object, Secret, Service};
+use crate::objects::{
+    EndpointSlice, Ingress, IngressClass, Key, Kind, Middleware, Object, Secret, ServersTransport, Service, TlsOption,
+};
 
 /// An object that has not been read yet.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ impl Wire {
             Kind::EndpointSlice => Object::EndpointSlice(read::<EndpointSlice>(text)?),
             Kind::Secret => Object::Secret(read::<Secret>(text)?),
             Kind::Middleware => Object::Middleware(read::<Middleware>(text)?),
+            Kind::ServersTransport => Object::ServersTransport(read::<ServersTransport>(text)?),
+            Kind::TlsOption => Object::TlsOption(read::<TlsOption>(text)?),
         })
     }
 }

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Origin, Subject, did_you_mean},
-    objects::{EndpointSlice, Ingress, IngressClass, Key, Kind, Meta, Middleware, Object, ObjectId, Secret, Service},
+    objects::{
+        EndpointSlice, Ingress, IngressClass, Key, Kind, Meta, Middleware, Object, ObjectId, Secret, ServersTransport,
+        Service, TlsOption,
+    },
 };
 
 const UNQUOTED: &str = "put the value in quotes: else YAML reads yes, no, on, off, true and false as booleans, \
@@ -44,6 +47,8 @@ pub(super) fn with_meta(object: &mut Object, change: impl FnOnce(&mut Meta)) {
         Object::EndpointSlice(o) => change(&mut Arc::make_mut(o).meta),
         Object::Secret(o) => change(&mut Arc::make_mut(o).meta),
         Object::Middleware(o) => change(&mut Arc::make_mut(o).meta),
+        Object::ServersTransport(o) => change(&mut Arc::make_mut(o).meta),
+        Object::TlsOption(o) => change(&mut Arc::make_mut(o).meta),
     }
 }
 
@@ -186,6 +191,8 @@ impl Reading<'_> {
             // What a Secret holds must not come out through an error message.
             Kind::Secret => Object::Secret(Arc::new(shaped::<Secret>(value, false)?)),
             Kind::Middleware => Object::Middleware(Arc::new(shaped::<Middleware>(value, true)?)),
+            Kind::ServersTransport => Object::ServersTransport(Arc::new(shaped::<ServersTransport>(value, true)?)),
+            Kind::TlsOption => Object::TlsOption(Arc::new(shaped::<TlsOption>(value, true)?)),
         };
         with_meta(&mut object, |meta| {
             meta.namespace = Arc::clone(&named.namespace);
@@ -210,7 +217,7 @@ impl Reading<'_> {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
         let wanted = ours.api_version().split_once('/').map_or("", |(group, _)| group);
         let of_kubernetes = !group.contains('.') || ["networking.k8s.io", "discovery.k8s.io"].contains(&group);
-        let of_traefik = ours == Kind::Middleware && group == "traefik.containo.us";
+        let of_traefik = Kind::CUSTOM.contains(&ours) && group == "traefik.containo.us";
         if !(of_kubernetes || of_traefik || did_you_mean(group, [wanted]).is_some()) {
             return;
         }

@@ -135,7 +135,9 @@ impl Drop for Namespace {
             let others = ["services", "--field-selector=metadata.name!=kubernetes"];
             let _ = self.cluster.try_kubectl(&[&delete[..], &others].concat());
             // Nobody has it where Traefik's kinds were never installed.
-            let _ = self.cluster.try_kubectl(&[&delete[..], &["--all", "middlewares.traefik.io"]].concat());
+            for kind in ["middlewares.traefik.io", "serverstransports.traefik.io", "tlsoptions.traefik.io"] {
+                let _ = self.cluster.try_kubectl(&[&delete[..], &["--all", kind]].concat());
+            }
         } else {
             let _ = self.cluster.try_kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
         }

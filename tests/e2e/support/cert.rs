@@ -3,12 +3,15 @@
 
 use std::sync::{Arc, Once};
 
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, SanType, date_time_ymd,
+};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion,
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    server::WebPkiClientVerifier,
 };
 
 /// A self-signed certificate and its key.
@@ -40,6 +43,48 @@ impl Cert {
         let chain = vec![CertificateDer::from(self.der.clone())];
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
         let mut config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+        config
+    }
+}
+
+/// Who issues certificates.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) pem: String,
+    der: CertificateDer<'static>,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        Self { issuer: Issuer::new(params, key), pem: cert.pem(), der: cert.der().clone() }
+    }
+
+    /// A certificate for these names and addresses; those with `://` are URIs.
+    pub(crate) fn issue(&self, names: &[&str]) -> Cert {
+        let (uris, names): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
+        let mut params = CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.subject_alt_names.extend(uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())));
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        Cert { pem: cert.pem(), key: key.serialize_pem(), der: cert.der().to_vec() }
+    }
+
+    /// For a server that asks its clients for a certificate of this authority's.
+    pub(crate) fn server_config(&self, own: &Cert, alpn: &[&[u8]]) -> rustls::ServerConfig {
+        provider();
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).unwrap();
+        let clients = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+        let chain = vec![CertificateDer::from(own.der.clone())];
+        let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+        let builder = rustls::ServerConfig::builder().with_client_cert_verifier(clients);
+        let mut config = builder.with_single_cert(chain, key).unwrap();
         config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
         config
     }

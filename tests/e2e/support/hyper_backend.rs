@@ -37,9 +37,22 @@ pub(crate) struct HyperBackend {
     server: JoinHandle<()>,
 }
 
+/// Of a TLS connection that a request came on; in the extensions of its head.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// Counted from 0.
+    pub(crate) connection: usize,
+    pub(crate) sni: Option<String>,
+    pub(crate) version: Option<rustls::ProtocolVersion>,
+    pub(crate) suite: Option<rustls::CipherSuite>,
+    /// DER.
+    pub(crate) certificate: Option<Vec<u8>>,
+}
+
 #[derive(Clone)]
 struct Service {
     name: String,
+    peer: Option<Peer>,
     seen: Arc<Mutex<Vec<request::Parts>>>,
     collected: Arc<Mutex<Vec<Collected<Bytes>>>>,
 }
@@ -52,19 +65,33 @@ impl HyperBackend {
 
     /// TLS; ALPN says which of HTTP/2 and HTTP/1.1.
     pub(crate) fn tls(name: &str, cert: &Cert, alpn: &[&[u8]]) -> Self {
-        Self::start(name, Some(TlsAcceptor::from(Arc::new(cert.server_config(alpn)))))
+        Self::tls_of(name, cert.server_config(alpn))
+    }
+
+    /// TLS of the test's own.
+    pub(crate) fn tls_of(name: &str, config: rustls::ServerConfig) -> Self {
+        Self::start(name, Some(TlsAcceptor::from(Arc::new(config))))
     }
 
     fn start(name: &str, tls: Option<TlsAcceptor>) -> Self {
         let (listener, addr) = listen().unwrap();
         let (seen, collected) = (Arc::default(), Arc::default());
-        let service = Service { name: name.to_owned(), seen: Arc::clone(&seen), collected: Arc::clone(&collected) };
+        let service =
+            Service { name: name.to_owned(), peer: None, seen: Arc::clone(&seen), collected: Arc::clone(&collected) };
         Self { addr, seen, collected, server: runtime().spawn(accept(listener, tls, service)) }
     }
 
     /// The request heads so far.
     pub(crate) fn seen(&self) -> Vec<request::Parts> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// What is known of the connection of the last request.
+    #[track_caller]
+    pub(crate) fn peer(&self) -> Peer {
+        let seen = self.seen();
+        let last = seen.last().expect("a request");
+        last.extensions.get::<Peer>().expect("TLS").clone()
     }
 
     /// The only body that came to `/collect`, with its trailers.
@@ -93,16 +120,26 @@ impl Drop for HyperBackend {
 }
 
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, service: Service) {
+    let mut count = 0;
     while let Ok((tcp, _)) = listener.accept().await {
-        tokio::spawn(connection(tcp, tls.clone(), service.clone()));
+        tokio::spawn(connection(tcp, tls.clone(), service.clone(), count));
+        count += 1;
     }
 }
 
-async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, service: Service) {
+async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, mut service: Service, connection: usize) {
     let Some(acceptor) = tls else { return serve(tcp, Version::HTTP_2, service).await };
     // A client that refuses our certificate is what some tests are about.
     let Ok(stream) = acceptor.accept(tcp).await else { return };
-    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let session = stream.get_ref().1;
+    let h2 = session.alpn_protocol() == Some(b"h2");
+    service.peer = Some(Peer {
+        connection,
+        sni: session.server_name().map(str::to_owned),
+        version: session.protocol_version(),
+        suite: session.negotiated_cipher_suite().map(|suite| suite.suite()),
+        certificate: session.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.to_vec()),
+    });
     serve(stream, if h2 { Version::HTTP_2 } else { Version::HTTP_11 }, service).await;
 }
 
@@ -122,7 +159,10 @@ async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, version
 
 impl Service {
     async fn answer(&self, request: Request<Incoming>) -> Response<UnsyncBoxBody<Bytes, hyper::Error>> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if let Some(peer) = &self.peer {
+            parts.extensions.insert(peer.clone());
+        }
         self.seen.lock().unwrap().push(parts.clone());
         if parts.uri.path() == "/collect" {
             // An upload that breaks off shows at its sender.

@@ -12,7 +12,7 @@ pub(crate) mod wait;
 pub(crate) mod wire;
 
 pub(crate) use backend::{Backend, Conn, Pods};
-pub(crate) use cert::Cert;
+pub(crate) use cert::{Authority, Cert};
 pub(crate) use client::{Answer, Client, request};
 pub(crate) use h2::H2;
 pub(crate) use headgate::Headgate;

@@ -75,13 +75,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [list, watch]
-# Certificates (type kubernetes.io/tls) and the Secrets that Middlewares name.
+# Certificates (type kubernetes.io/tls) and the Secrets that Middlewares, ServersTransports and TLSOptions name.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [list, watch]
 # What happens to a request on its way.
 - apiGroups: [traefik.io]
   resources: [middlewares]
+  verbs: [list, watch]
+# How connections to pods are made.
+- apiGroups: [traefik.io]
+  resources: [serverstransports]
+  verbs: [list, watch]
+# How TLS handshakes with clients are done.
+- apiGroups: [traefik.io]
+  resources: [tlsoptions]
   verbs: [list, watch]
 # The address under which an Ingress is served.
 - apiGroups: [networking.k8s.io]
