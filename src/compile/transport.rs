@@ -8,7 +8,7 @@ use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::{
     middlewares::values,
-    references::References,
+    references::{Lost, References},
     tls,
     tls_names::{self, Quiet},
     view::View,
@@ -77,6 +77,28 @@ impl Asking<'_> {
         }
         Ok(transport)
     }
+}
+
+/// The ServersTransport that a Middleware names for a Service that it asks: by its name alone, in the Middleware's own
+/// namespace, or as annotations do. `Err` is for the Middleware; what is wrong with the object itself is said of it.
+pub(super) fn asked_by(
+    references: References<'_>,
+    name: &str,
+    scheme: Scheme,
+    said: &mut Vec<Diagnostic>,
+) -> Result<Arc<Transport>, Lost> {
+    let invalid = |text: String, help: &str| Lost { code: "ServersTransportInvalid", text, help: help.to_owned() };
+    let view = references.view;
+    let key =
+        if name.contains('@') { references.find(name)? } else { Key::new(Arc::clone(references.namespace), name) };
+    let transport = view
+        .transport(&key, || made(view, &key, said))
+        .map_err(|fault| invalid(format!("ServersTransport {key}: {fault}"), "create it, or see its own diagnostic"))?;
+    if scheme == Scheme::H2c && transport.parts().http1_only {
+        let text = format!("ServersTransport {key} disables HTTP/2, which is what the Service speaks (h2c)");
+        return Err(invalid(text, "remove disableHTTP2, or let the scheme be http"));
+    }
+    Ok(transport)
 }
 
 /// What a ServersTransport comes to, and what is said of it; `Err` is what is wrong with it.
@@ -180,9 +202,9 @@ fn root_secrets(
                 return Err(Wrong::of(format!("{field}.configMap"), "ConfigMaps are not read", help));
             }
             (Some(_), Some(_)) => {
-                return Err(Wrong::of(field, "it names a Secret and a ConfigMap", "name a Secret only"));
+                return Err(Wrong::of(&field, format!("{field} names a Secret and a ConfigMap"), "name a Secret only"));
             }
-            (None, None) => return Err(Wrong::of(field, "it names no Secret", help)),
+            (None, None) => return Err(Wrong::of(&field, format!("{field} names no Secret"), help)),
         }
     }
     let older = older.unwrap_or_default().iter().enumerate();
@@ -200,7 +222,7 @@ fn waits(timeouts: &ForwardingTimeouts) -> Result<Waits, Wrong> {
     } = timeouts;
     let read = |field: &str, value: &Option<_>| {
         let wrong =
-            |why| Wrong::of(format!("forwardingTimeouts.{field}"), why, "write a duration such as 10s, 500ms or 1m30s");
+            |why| Wrong::of(format!("forwardingTimeouts.{field}"), why, "whole numbers are seconds, and 0 is no limit");
         value.as_ref().map(|value| values::duration(value).map_err(wrong)).transpose()
     };
     Ok(Waits {

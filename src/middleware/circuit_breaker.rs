@@ -58,6 +58,12 @@ impl CircuitBreaker {
             let help = "compare NetworkErrorRatio(), ResponseCodeRatio(from, to, dividedByFrom, dividedByTo) or \
                         LatencyAtQuantileMS(quantile), such as NetworkErrorRatio() > 0.30, and join comparisons by && \
                         and ||";
+            let expression = settings.expression.trim();
+            let text = if expression.is_empty() {
+                "it has no expression".to_owned()
+            } else {
+                format!("`{}`: {text}", expression.escape_debug())
+            };
             InvalidField::new("expression", text, help)
         })?;
         let phase = Phase::new(settings.check_period, settings.fallback_duration, settings.recovery_duration);

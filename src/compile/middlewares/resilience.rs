@@ -31,7 +31,7 @@ pub(super) fn retry(fields: &object::Retry) -> Result<Middleware, Fault> {
         Some(-1) => u64::MAX,
         Some(bytes) => u64::try_from(*bytes).map_err(|_| {
             let help = "write a number of bytes, or -1 for bodies of any length";
-            Fault::of("retry.maxRequestBodyBytes", format!("{bytes} is no number of bytes"), help)
+            Fault::of("retry.maxRequestBodyBytes", format!("maxRequestBodyBytes is {bytes}"), help)
         })?,
     };
     let built = Retry::new(retrying::Settings {
@@ -53,7 +53,7 @@ pub(super) fn circuit_breaker(fields: &object::CircuitBreaker) -> Result<Middlew
     // 0 is the default, as in Traefik.
     let or = |written: &Option<object::Duration>, field: &str, default: Duration| {
         let written = duration(written.as_ref(), &format!("circuitBreaker.{field}"))?;
-        Ok(if written.is_zero() { default } else { written })
+        Ok::<_, Fault>(if written.is_zero() { default } else { written })
     };
     let built = CircuitBreaker::new(circuit_breaker::Settings {
         expression: expression.clone().unwrap_or_default(),
@@ -126,10 +126,6 @@ fn pages(
         let text = "no Middlewares can stand before the service that has the pages";
         return Err(Fault::of("errors.service.middlewares", text, "write the whole path of the page in query"));
     }
-    if servers_transport.as_ref().is_some_and(|name| !name.is_empty()) {
-        let text = "a ServersTransport for the service that has the pages is not supported";
-        return Err(Fault::of("errors.service.serversTransport", text, "name it in an annotation of the Service"));
-    }
     let scheme = match scheme.as_deref().filter(|scheme| !scheme.is_empty()) {
         None => None,
         Some("http") => Some(Scheme::Http),
@@ -149,6 +145,7 @@ fn pages(
         port: port.as_ref().ok_or_else(|| missing(".port", "port"))?,
         scheme,
         pass_host: *pass_host_header,
+        transport: servers_transport.as_deref().filter(|name| !name.is_empty()).map(|name| (name, &meta.namespace)),
     })
 }
 
@@ -164,7 +161,9 @@ fn names(list: &[String]) -> Result<Vec<HeaderName>, Fault> {
 
 fn duration(written: Option<&object::Duration>, field: &str) -> Result<Duration, Fault> {
     let help = "write a duration, such as 500ms or 10s";
-    written.map_or(Ok(Duration::ZERO), |written| values::duration(written).map_err(|why| Fault::of(field, why, help)))
+    let name = field.rsplit('.').next().unwrap_or_default();
+    let fault = |why: String| Fault::of(field, format!("{name}: {why}"), help);
+    written.map_or(Ok(Duration::ZERO), |written| values::duration(written).map_err(fault))
 }
 
 /// A status that an answer can have.

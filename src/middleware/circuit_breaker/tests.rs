@@ -131,7 +131,8 @@ fn sub_milliseconds_are_cut_off() {
 #[test]
 fn expressions_that_traefik_refuses_are_refused() {
     for (expression, said) in [
-        ("", "expected the name of a function at its end"),
+        ("", "it has no expression"),
+        ("NetworkErrorRatio() >", "`NetworkErrorRatio() >`: expected a number or text in quotes at its end"),
         ("NetworkErrorRatio() > 1", "NetworkErrorRatio() is compared with 1: write 1.0"),
         ("NetworkErrorRatio()", "NetworkErrorRatio() is compared with nothing"),
         ("NetworkErrorRatio(1) > 0.5", "NetworkErrorRatio() has no arguments"),

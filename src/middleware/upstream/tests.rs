@@ -114,7 +114,12 @@ pub(crate) fn request(method: &str, url: &str, body: &'static [u8]) -> Request {
 /// A service of that name in namespace `default`.
 pub(crate) fn service(name: &str) -> Arc<Service> {
     let key = ServiceKey { namespace: "default".into(), name: name.into(), port: 80 };
-    let options =
-        Options { scheme: Scheme::Http, policy: Policy::RoundRobin, pass_host: true, server_name: name.into() };
+    let options = Options {
+        scheme: Scheme::Http,
+        policy: Policy::RoundRobin,
+        pass_host: true,
+        server_name: name.into(),
+        transport: None,
+    };
     Arc::new(Service::new(key, options))
 }

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod limits;
+mod resilience;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
