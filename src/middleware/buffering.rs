@@ -83,8 +83,11 @@ impl Buffering {
             match Kept::read(std::mem::take(&mut request.body), self.request.limits(idle)).await {
                 Ok(whole) => kept = Some(whole),
                 Err(unkept) => {
-                    tracing::debug!(error = %unkept.error, "a request's body is not buffered");
-                    return plain(unkept.status());
+                    if let BodyError::Io(error) = &unkept.error {
+                        // Ours to answer for: the client's own failures are of other kinds.
+                        tracing::warn!(%error, "there is no room on disk for the body of a request");
+                    }
+                    return refused(unkept.status());
                 }
             }
         }
@@ -144,6 +147,15 @@ impl Buffering {
             }
         }
     }
+}
+
+/// What a client hears whose request is not read, in Traefik's words.
+fn refused(status: StatusCode) -> Response<Body> {
+    let mut answer = plain(status);
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        *answer.body_mut() = Body::from("Request Entity Too Large");
+    }
+    answer
 }
 
 /// The endpoint's fault, so 500 and not 413, which would blame the client (Traefik's documentation, against its code).

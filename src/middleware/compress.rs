@@ -128,34 +128,38 @@ impl Compress {
             && self.types.suits(&answer.headers)
     }
 
-    /// The body compressed, or as it was if it is too short.
+    /// The body compressed; or as it was, if it is too short, or there are too many at once already.
     async fn compressed(&self, coding: Coding, body: Body) -> Result<Body, Body> {
+        let (body, length) = match body {
+            Body::Full(bytes) => {
+                let length = bytes.len() as u64;
+                (Body::Full(bytes), Some(length))
+            }
+            Body::Stream(stream) => match stream.size_hint().exact() {
+                Some(length) => (Body::Stream(stream), Some(length)),
+                None => match Opened::read(stream, self.minimum).await {
+                    Opened::Long(body) => (body, None),
+                    Opened::Short(body) => return Err(body),
+                },
+            },
+            body @ (Body::Empty | Body::Client(_)) => return Err(body),
+        };
+        if length.is_some_and(|length| length < self.minimum) {
+            return Err(body);
+        }
+        let Some(encoder) = Encoder::new(coding, length) else { return Err(body) };
         match body {
-            Body::Full(bytes) if (bytes.len() as u64) < self.minimum => Err(bytes.into()),
-            Body::Full(bytes) if bytes.len() <= AT_ONCE => match at_once(coding, &bytes) {
+            Body::Full(bytes) if bytes.len() <= AT_ONCE => match at_once(encoder, &bytes) {
                 Ok(smaller) if smaller.len() < bytes.len() => Ok(smaller.into()),
                 _ => Err(bytes.into()),
             },
-            Body::Stream(stream) => match stream.size_hint().exact() {
-                Some(length) if length < self.minimum => Err(Body::Stream(stream)),
-                Some(length) => Ok(Body::stream(Compressed::new(coding, Some(length), Body::Stream(stream)))),
-                None => match Opened::read(stream, self.minimum).await {
-                    Opened::Long(body) => Ok(Body::stream(Compressed::new(coding, None, body))),
-                    Opened::Short(body) => Err(body),
-                },
-            },
-            Body::Full(bytes) => {
-                let length = bytes.len() as u64;
-                Ok(Body::stream(Compressed::new(coding, Some(length), Body::Full(bytes))))
-            }
-            body @ (Body::Empty | Body::Client(_)) => Err(body),
+            body => Ok(Body::stream(Compressed::new(encoder, body))),
         }
     }
 }
 
-fn at_once(coding: Coding, bytes: &[u8]) -> std::io::Result<Bytes> {
+fn at_once(mut encoder: Encoder, bytes: &[u8]) -> std::io::Result<Bytes> {
     let mut out = BytesMut::new();
-    let mut encoder = Encoder::new(coding, Some(bytes.len() as u64));
     encoder.write(bytes, &mut out)?;
     encoder.finish(&mut out)?;
     Ok(out.freeze())

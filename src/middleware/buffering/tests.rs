@@ -81,7 +81,7 @@ async fn a_request_that_is_too_large_goes_nowhere() {
         let answer = fake.run(&limited, &mut whole).await;
         assert_eq!((answer.status().as_u16(), fake.seen.len()), (status, usize::from(status == 200)), "{body}");
         if status == 413 {
-            assert_eq!(read(answer.into_body()).await.0, b"Payload Too Large");
+            assert_eq!(read(answer.into_body()).await.0, b"Request Entity Too Large");
         }
         let mut fake = Fake::default();
         let mut pieces = request("POST", "http://a.test/", b"x");

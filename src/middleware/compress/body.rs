@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{Coding, Encoder};
+use super::Encoder;
 use crate::body::{Body, BodyError, Stream};
 
 /// So many bytes are given to the encoder at once.
@@ -114,9 +114,7 @@ pub(super) struct Compressed {
 }
 
 impl Compressed {
-    /// `length` is that of `inner`, where it is known.
-    pub(super) fn new(coding: Coding, length: Option<u64>, inner: Body) -> Self {
-        let encoder = Encoder::new(coding, length);
+    pub(super) fn new(encoder: Encoder, inner: Body) -> Self {
         Self { inner, encoder, input: Bytes::new(), out: BytesMut::new(), trailers: None, over: false }
     }
 

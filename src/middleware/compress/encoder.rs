@@ -1,6 +1,9 @@
 //! One stream of a coding, with bounded memory: bytes in, bytes out, into a buffer of the caller's.
 
-use std::io;
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bytes::BytesMut;
 use compression_codecs::{
@@ -29,9 +32,43 @@ const GZIP: i32 = 5;
 const BROTLI: i32 = 4;
 const ZSTD: i32 = 3;
 
+/// All encoders of the process may take so much memory together. A slow reader keeps one for as long as it likes; with
+/// too many of them, further answers go out as they are.
+static ROOM_LEFT: AtomicU64 = AtomicU64::new(128 << 20);
+
+/// About what an encoder takes at most, measured.
+fn memory(coding: Coding) -> u64 {
+    match coding {
+        Coding::Gzip => 512 << 10,
+        Coding::Brotli => 1_536 << 10,
+        Coding::Zstd => 1_280 << 10,
+    }
+}
+
+/// A part of the room, given back when it is dropped.
+#[derive(Debug)]
+struct Share {
+    of: &'static AtomicU64,
+    bytes: u64,
+}
+
+impl Share {
+    fn take(of: &'static AtomicU64, bytes: u64) -> Option<Self> {
+        let less = |left: u64| left.checked_sub(bytes);
+        of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok().map(|_| Self { of, bytes })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.of.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// A stream that is being written.
 pub(super) struct Encoder {
     codec: Box<dyn EncodeV2>,
+    _share: Share,
     /// Whether it may hold bytes back.
     holds: bool,
 }
@@ -43,8 +80,14 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// A new stream; `length` is that of all that will be written, where it is known: short ones need less memory.
-    pub(super) fn new(coding: Coding, length: Option<u64>) -> Self {
+    /// A new stream, if there is room for one more; `length` is that of all that will be written, where it is known:
+    /// short ones need less memory.
+    pub(super) fn new(coding: Coding, length: Option<u64>) -> Option<Self> {
+        Self::within(&ROOM_LEFT, coding, length)
+    }
+
+    pub(super) fn within(room: &'static AtomicU64, coding: Coding, length: Option<u64>) -> Option<Self> {
+        let share = Share::take(room, memory(coding))?;
         let bits = length.map_or(LONGEST_WINDOW, |length| u64::BITS - length.saturating_sub(1).leading_zeros());
         let window = bits.clamp(SHORTEST_WINDOW, LONGEST_WINDOW);
         let codec: Box<dyn EncodeV2> = match coding {
@@ -56,7 +99,7 @@ impl Encoder {
             }
             Coding::Zstd => Box::new(ZstdEncoder::new_with_params(ZSTD, &[CParameter::window_log(window)])),
         };
-        Self { codec, holds: false }
+        Some(Self { codec, _share: share, holds: false })
     }
 
     /// Takes bytes; gives what comes of them so far, which may be nothing.

@@ -1,6 +1,7 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, Waker},
 };
 
@@ -414,7 +415,7 @@ async fn short_streams_keep_their_trailers_and_their_errors() {
 #[test]
 fn a_long_piece_is_cut_so_that_others_have_their_turn() {
     let zeros = Bytes::from(vec![0; 4 << 20]);
-    let mut body = Body::stream(Compressed::new(Coding::Gzip, None, Body::from(zeros)));
+    let mut body = Body::stream(Compressed::new(Encoder::new(Coding::Gzip, None).unwrap(), Body::from(zeros)));
     let mut turns = 0;
     let mut got = Vec::new();
     while !body.is_end_stream() {
@@ -423,6 +424,17 @@ fn a_long_piece_is_cut_so_that_others_have_their_turn() {
     }
     assert!(turns > 32, "{turns} turns for 4 MiB");
     assert_eq!(decoded(Coding::Gzip, &got).unwrap().len(), 4 << 20);
+}
+
+#[test]
+fn all_together_take_no_more_memory_than_they_may() {
+    let room: &AtomicU64 = Box::leak(Box::new(AtomicU64::new(4 << 20)));
+    for (coding, most) in [(Coding::Gzip, 8), (Coding::Brotli, 2), (Coding::Zstd, 3)] {
+        let held: Vec<_> = std::iter::from_fn(|| Encoder::within(room, coding, None)).collect();
+        assert_eq!(held.len(), most, "{coding:?}");
+        drop(held);
+        assert_eq!(room.load(Ordering::Relaxed), 4 << 20, "given back");
+    }
 }
 
 proptest! {

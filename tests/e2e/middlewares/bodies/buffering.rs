@@ -93,7 +93,7 @@ fn a_request_that_is_too_large_is_refused() {
     for headers in ["", "Expect: 100-continue\r\n"] {
         let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 11\r\n{headers}\r\n");
         let answer = gate.connect().send(head).answer();
-        assert_eq!((answer.status, answer.text().as_str()), (413, "Payload Too Large"), "{headers:?}");
+        assert_eq!((answer.status, answer.text().as_str()), (413, "Request Entity Too Large"), "{headers:?}");
     }
     let answer = gate.connect().send(chunked("0123456789a")).answer();
     assert_eq!(answer.status, 413, "what doesn't, when it is too much");
