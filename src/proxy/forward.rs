@@ -103,6 +103,7 @@ impl Upstream for Exchange<'_> {
         let Action::Forward(service) = &self.route.action else { return respond::closed() };
         let delivery = Delivery {
             worker: self.worker,
+            served: true,
             client: self.client,
             service,
             sticky: self.route.sticky.as_ref(),
@@ -120,6 +121,7 @@ impl Upstream for Exchange<'_> {
         let facts = Facts { http2: self.facts.http2, host: self.facts.host.clone(), ..Facts::default() };
         let delivery = Delivery {
             worker: self.worker,
+            served: false,
             client: self.client,
             service,
             sticky: None,
@@ -145,6 +147,8 @@ impl Upstream for Exchange<'_> {
 /// A request on its way to an endpoint: the part of its life that may be tried again.
 struct Delivery<'a> {
     worker: &'a Rc<Worker>,
+    /// Whether it is the client's request, and not one of a middleware's own.
+    served: bool,
     client: &'a Client,
     service: &'a Arc<Service>,
     sticky: Option<&'a Sticky>,
@@ -274,7 +278,7 @@ impl Delivery<'_> {
             head_bytes: limits.head_bytes,
         };
         let answer = connection.exchange(&asked, &mut left.upload, pool).await?;
-        self.client.activity.body_is_sent(answer.all_sent);
+        self.body_is_sent(answer.all_sent);
         let body = match answer.body {
             AnswerBody::Body(body) => body,
             AnswerBody::Switched(stream, said) => {
@@ -308,7 +312,7 @@ impl Delivery<'_> {
             .map_err(|_| Error::Malformed("the request can't be said in HTTP/2"))?;
         match turn.send(request, limits.response, Rc::clone(&progress), idle).await {
             Ok(mut response) => {
-                self.client.activity.body_is_sent(progress.over());
+                self.body_is_sent(progress.over());
                 clean_answer(response.headers_mut());
                 *response.version_mut() = http::Version::HTTP_11;
                 Ok(response)
@@ -318,6 +322,13 @@ impl Delivery<'_> {
                 Err(Error::Closed { sent: false })
             }
             Err((error, None)) => Err(error),
+        }
+    }
+
+    /// Notes whether the client's body has been read to its end. Questions of middlewares say nothing of that.
+    fn body_is_sent(&self, sent: bool) {
+        if self.served {
+            self.client.activity.body_is_sent(sent);
         }
     }
 

@@ -96,7 +96,9 @@ fn the_same_transport_keeps_the_service_and_another_secret_does_not() {
     }
     let mut compiler = Compiler::new(claims(), keys());
     let mut id = |value: Option<Value>| {
-        value.iter().for_each(|value| drop(store.apply(object(value))));
+        value.iter().for_each(|value| {
+            store.apply(object(value));
+        });
         take(&mut compiler, &mut store);
         compiler.services().next().unwrap().id
     };
