@@ -217,3 +217,14 @@ fn prefixes_that_never_match_are_told() {
     let fields: Vec<&str> = found.iter().map(|found| found.field.as_str()).collect();
     assert_eq!(fields, ["spec.stripPrefix.forceSlash", "spec.stripPrefix.prefixes[1]"]);
 }
+
+#[test]
+fn origins_that_no_browser_sends_are_told() {
+    let told = |origin: &str| spec(&format!("grpcWeb: {{allowOrigins: ['{origin}']}}")).without_effect().len();
+    for good in ["*", "null", "https://a.test", "http://a.test:8080", "http://[::1]:80", "moz-extension://a-b"] {
+        assert_eq!(told(good), 0, "{good}");
+    }
+    for odd in ["", "a.test", "https://", "https://a.test/", "https://A.test", "https://*.a.test", "https://a.test/x"] {
+        assert_eq!(told(odd), 1, "{odd}");
+    }
+}
