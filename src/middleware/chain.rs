@@ -8,7 +8,7 @@ use std::{pin::Pin, sync::Arc};
 
 use http::{Response, StatusCode, response};
 
-use super::{Flow, Head, Middleware, Request, Upstream};
+use super::{Flow, Head, Middleware, Request, Upstream, content_type};
 use crate::body::Body;
 
 /// The middlewares of a route, outermost first. `chain` has been expanded, `sticky` is an option of the route. A clone
@@ -112,7 +112,14 @@ impl Middleware {
         match self {
             Self::Headers(m) => m.request(head),
             Self::RedirectScheme(m) => m.request(head),
+            Self::RedirectRegex(m) => m.request(head),
+            Self::AddPrefix(m) => m.request(head),
             Self::StripPrefix(m) => m.request(head),
+            Self::StripPrefixRegex(m) => m.request(head),
+            Self::ReplacePath(m) => m.request(head),
+            Self::ReplacePathRegex(m) => m.request(head),
+            Self::EncodedCharacters(m) => m.request(head),
+            Self::ContentType => content_type::request(head),
             Self::BasicAuth(m) => m.request(head).await,
             Self::DigestAuth(m) => m.request(head),
             Self::PassTlsClientCert(m) => m.request(head),
@@ -138,6 +145,7 @@ impl Middleware {
             Self::Retry(m) => m.around(request, next).await,
             Self::CircuitBreaker(m) => m.around(request, next).await,
             Self::Errors(m) => m.around(request, next).await,
+            Self::ContentType => content_type::around(request, next).await,
             // The others have said on the request side what they want.
             _ => next.run(request).await,
         }

@@ -16,7 +16,7 @@ use http_body::{Body as _, Frame};
 
 use self::{
     replay::{Joined, Replay},
-    store::{Budget, Store, Writer},
+    store::{Budget, Room, Store, Writer},
 };
 use crate::{
     body::{Body, BodyError, BodyKind},
@@ -24,7 +24,8 @@ use crate::{
 };
 
 /// All bodies of the process together keep so much in memory; beyond that, they are on disk from their first byte on.
-static MEMORY: Budget = Budget::of(64 << 20);
+/// When that is full too, no more is kept: clients must not fill a node's disk.
+static ROOM: Room = Room { memory: Budget::of(64 << 20), disk: Budget::of(4 << 30) };
 
 /// How much of a body is kept, and where.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +51,11 @@ impl Kept {
     /// # Errors
     /// [`Unkept`] when it is too long, breaks off or stalls, or when there is no room on disk.
     pub async fn read(body: Body, limits: Limits) -> Result<Self, Unkept> {
-        Self::read_within(body, limits, &MEMORY).await
+        Self::read_within(body, limits, &ROOM).await
     }
 
-    async fn read_within(mut body: Body, limits: Limits, budget: &'static Budget) -> Result<Self, Unkept> {
-        let mut writer = Writer::new(limits.memory, budget);
+    async fn read_within(mut body: Body, limits: Limits, room: &'static Room) -> Result<Self, Unkept> {
+        let mut writer = Writer::new(limits.memory, room);
         let mut trailers = None;
         let (error, next) = loop {
             if body.size_hint().lower() > limits.most.saturating_sub(writer.length()) {

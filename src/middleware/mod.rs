@@ -5,10 +5,13 @@
 //! table is compiled (header values, regexes, password hashes) is held ready here. Nothing in this room knows
 //! Kubernetes types, and nothing opens a socket.
 
+pub mod add_prefix;
 pub mod basic_auth;
 mod chain;
 pub mod circuit_breaker;
+mod content_type;
 pub mod digest_auth;
+pub mod encoded_characters;
 pub mod errors;
 pub mod expression;
 pub mod forward_auth;
@@ -19,14 +22,21 @@ pub mod ip_allow_list;
 pub mod kept;
 mod login;
 pub mod pass_tls_client_cert;
+mod pattern;
 mod process_key;
 pub mod rate_limit;
+mod redirect;
+pub mod redirect_regex;
 pub mod redirect_scheme;
+pub mod replace_path;
+pub mod replace_path_regex;
 pub mod retry;
+mod rewrite;
 pub mod source;
 mod spelling;
 pub mod statuses;
 pub mod strip_prefix;
+pub mod strip_prefix_regex;
 mod upstream;
 
 use std::{fmt::Debug, net::IpAddr, sync::Arc};
@@ -35,10 +45,12 @@ use http::{HeaderMap, Method, Response, StatusCode, header};
 use rustls_pki_types::CertificateDer;
 use smallvec::SmallVec;
 
+pub use add_prefix::AddPrefix;
 pub use basic_auth::BasicAuth;
 pub use chain::{Chain, Next};
 pub use circuit_breaker::CircuitBreaker;
 pub use digest_auth::DigestAuth;
+pub use encoded_characters::EncodedCharacters;
 pub use errors::Errors;
 pub use forward_auth::ForwardAuth;
 pub use headers::Headers;
@@ -47,10 +59,14 @@ pub use invalid::InvalidField;
 pub use ip_allow_list::IpAllowList;
 pub use pass_tls_client_cert::PassTlsClientCert;
 pub use rate_limit::RateLimit;
+pub use redirect_regex::RedirectRegex;
 pub use redirect_scheme::RedirectScheme;
+pub use replace_path::ReplacePath;
+pub use replace_path_regex::ReplacePathRegex;
 pub use retry::Retry;
 pub use statuses::Statuses;
 pub use strip_prefix::StripPrefix;
+pub use strip_prefix_regex::StripPrefixRegex;
 pub use upstream::{Failed, Upstream};
 
 use crate::{
@@ -120,8 +136,22 @@ pub enum Middleware {
     Headers(Arc<Headers>),
     /// `redirectScheme`
     RedirectScheme(RedirectScheme),
+    /// `redirectRegex`
+    RedirectRegex(Arc<RedirectRegex>),
+    /// `addPrefix`
+    AddPrefix(Arc<AddPrefix>),
     /// `stripPrefix`
     StripPrefix(Arc<StripPrefix>),
+    /// `stripPrefixRegex`
+    StripPrefixRegex(Arc<StripPrefixRegex>),
+    /// `replacePath`
+    ReplacePath(Arc<ReplacePath>),
+    /// `replacePathRegex`
+    ReplacePathRegex(Arc<ReplacePathRegex>),
+    /// `encodedCharacters`
+    EncodedCharacters(EncodedCharacters),
+    /// `contentType`
+    ContentType,
     /// `basicAuth`
     BasicAuth(Arc<BasicAuth>),
     /// `digestAuth`

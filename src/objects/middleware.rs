@@ -179,6 +179,10 @@ impl MiddlewareSpec {
         found.extend(self.strip_prefix.iter().flat_map(StripPrefix::without_effect));
         found.extend(self.forward_auth.iter().flat_map(|auth| auth.without_effect()));
         found.extend(self.pass_tls_client_cert.iter().flat_map(PassTlsClientCert::without_effect));
+        found.extend(self.strip_prefix_regex.as_ref().and_then(StripPrefixRegex::without_effect));
+        found.extend(self.add_prefix.as_ref().and_then(AddPrefix::without_effect));
+        found.extend(self.encoded_characters.as_ref().and_then(EncodedCharacters::without_effect));
+        found.extend(self.content_type.as_ref().and_then(ContentType::without_effect));
         found.extend(self.ip_allow_list.iter().flat_map(|list| list.without_effect()));
         found.extend(self.ip_white_list.iter().flat_map(|list| list.without_effect()));
         found.extend(self.rate_limit.iter().flat_map(|limit| limit.without_effect()));

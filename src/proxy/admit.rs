@@ -52,7 +52,7 @@ pub(crate) struct Facts {
 }
 
 /// The names that are ours to set: what a client sends under them is dropped, unless its peer is trusted.
-const MANAGED: [&str; 11] = [
+const MANAGED: [&str; 12] = [
     "x-forwarded-for",
     "x-forwarded-proto",
     "x-forwarded-host",
@@ -64,6 +64,8 @@ const MANAGED: [&str; 11] = [
     "x-forwarded-method",
     "x-forwarded-tls-client-cert",
     "x-forwarded-tls-client-cert-info",
+    // Traefik passes a client's on. Nobody but a proxy has a use for it, and a backend behind replacePath believes it.
+    "x-replaced-path",
 ];
 
 /// Whether a name is one of [`MANAGED`], in any spelling that a backend could take for it (`_` for `-`).

@@ -256,6 +256,9 @@ impl Resolver<'_> {
         if let Some(chain) = &spec.chain {
             return self.chain(chain, &middleware.meta, refs, above);
         }
+        if spec.content_type.as_ref().is_some_and(paths::is_switched_off) {
+            return Ok(());
+        }
         let of = middleware.meta.key();
         let middleware = self.step(middleware)?;
         self.steps.push(Step { middleware, of });
@@ -271,6 +274,22 @@ impl Resolver<'_> {
             paths::redirect_scheme(fields)
         } else if let Some(fields) = &spec.strip_prefix {
             paths::strip_prefix(fields)
+        } else if let Some(fields) = &spec.redirect_regex {
+            paths::redirect_regex(fields)
+        } else if let Some(fields) = &spec.add_prefix {
+            paths::add_prefix(fields)
+        } else if let Some(fields) = &spec.strip_prefix_regex {
+            paths::strip_prefix_regex(fields)
+        } else if let Some(fields) = &spec.replace_path {
+            paths::replace_path(fields)
+        } else if let Some(fields) = &spec.replace_path_regex {
+            paths::replace_path_regex(fields)
+        } else if let Some(fields) = &spec.encoded_characters {
+            Ok(paths::encoded_characters(fields))
+        } else if spec.content_type.is_some() {
+            Ok(Middleware::ContentType)
+        } else if let Some(plugins) = &spec.plugin {
+            Err(paths::plugin(plugins))
         } else if let Some(fields) = &spec.basic_auth {
             auth::basic(self.view, fields, meta)
         } else if let Some(fields) = &spec.digest_auth {

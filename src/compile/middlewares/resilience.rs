@@ -126,10 +126,6 @@ fn pages(
         let text = "no Middlewares can stand before the service that has the pages";
         return Err(Fault::of("errors.service.middlewares", text, "write the whole path of the page in query"));
     }
-    if servers_transport.as_ref().is_some_and(|name| !name.is_empty()) {
-        let text = "a ServersTransport for the service that has the pages is not supported";
-        return Err(Fault::of("errors.service.serversTransport", text, "name it in an annotation of the Service"));
-    }
     let scheme = match scheme.as_deref().filter(|scheme| !scheme.is_empty()) {
         None => None,
         Some("http") => Some(Scheme::Http),
@@ -149,6 +145,7 @@ fn pages(
         port: port.as_ref().ok_or_else(|| missing(".port", "port"))?,
         scheme,
         pass_host: *pass_host_header,
+        transport: servers_transport.as_deref().filter(|name| !name.is_empty()).map(|name| (name, &meta.namespace)),
     })
 }
 

@@ -23,7 +23,16 @@ const STEP: u64 = 16 << 10;
 /// So many pieces are written or read at the same moment in the whole process: each is a thread that waits for a disk.
 static DISK: Semaphore = Semaphore::const_new(16);
 
-/// How much memory bodies may take together.
+/// How much bodies may take together.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// Of memory.
+    pub(super) memory: Budget,
+    /// Of disk.
+    pub(super) disk: Budget,
+}
+
+/// A number of bytes to be shared out.
 #[derive(Debug)]
 pub(super) struct Budget {
     left: AtomicU64,
@@ -75,7 +84,7 @@ pub(super) struct Store {
     on_disk: u64,
     /// What comes last, where it could not be written.
     tail: Bytes,
-    _share: Arc<Share>,
+    _shares: Arc<[Share; 2]>,
 }
 
 impl Store {
@@ -131,6 +140,7 @@ pub(super) struct Writer {
     /// The most that may stay in memory.
     most: u64,
     share: Share,
+    disk: Share,
     /// The only piece so far, as it came: most bodies are one.
     first: Bytes,
     /// Several pieces. They are copied: a small one may hold a large buffer.
@@ -143,10 +153,11 @@ pub(super) struct Writer {
 
 impl Writer {
     /// An empty one that keeps so many bytes in memory.
-    pub(super) fn new(most: u64, budget: &'static Budget) -> Self {
+    pub(super) fn new(most: u64, room: &'static Room) -> Self {
         Self {
             most,
-            share: Share { of: budget, bytes: 0 },
+            share: Share { of: &room.memory, bytes: 0 },
+            disk: Share { of: &room.disk, bytes: 0 },
             first: Bytes::new(),
             memory: BytesMut::new(),
             file: None,
@@ -198,6 +209,9 @@ impl Writer {
 
     /// Writes what waits, in one go.
     async fn flush(&mut self) -> io::Result<()> {
+        if !self.disk.grow(self.written + self.waiting.len() as u64) {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "all bodies together take too much disk"));
+        }
         let (file, waiting, at) = (self.file.clone(), self.waiting.split().freeze(), self.written);
         let written = {
             let waiting = waiting.clone();
@@ -242,7 +256,7 @@ impl Writer {
             file: self.file,
             on_disk: self.written,
             tail: self.waiting.freeze(),
-            _share: Arc::new(self.share),
+            _shares: Arc::new([self.share, self.disk]),
         }
     }
 }

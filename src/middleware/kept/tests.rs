@@ -54,9 +54,9 @@ fn limits(memory: u64, most: u64) -> Limits {
     Limits { memory, most, idle: Duration::ZERO }
 }
 
-/// A budget of its own, so that tests don't see each other.
-fn budget(bytes: u64) -> &'static Budget {
-    Box::leak(Box::new(Budget::of(bytes)))
+/// Room of its own, so that tests don't see each other.
+fn room(memory: u64, disk: u64) -> &'static Room {
+    Box::leak(Box::new(Room { memory: Budget::of(memory), disk: Budget::of(disk) }))
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -77,11 +77,11 @@ proptest! {
         let all: Vec<u8> = data.concat();
         let trailers: HeaderMap = [(http::HeaderName::from_static("x-sum"), http::HeaderValue::from_static("1"))].into_iter().collect();
         let trailers = with_trailers.then_some(trailers);
-        let budget = budget(budget_bytes);
+        let room = room(budget_bytes, 1 << 30);
         run(async {
             let mut source = pieces(&data);
             source.frames.extend(trailers.clone().map(|t| Ok(Frame::trailers(t))));
-            match Kept::read_within(Body::stream(source), limits(memory, most), budget).await {
+            match Kept::read_within(Body::stream(source), limits(memory, most), room).await {
                 Ok(kept) => {
                     assert!(all.len() as u64 <= most);
                     assert_eq!(kept.length(), all.len() as u64);
@@ -105,7 +105,7 @@ proptest! {
                     assert_eq!(found, trailers);
                 }
             }
-            assert!(budget.take(budget_bytes), "all is given back");
+            assert!(room.memory.take(budget_bytes) && room.disk.take(1 << 30), "all is given back");
         });
     }
 }
@@ -158,5 +158,26 @@ fn many_small_pieces_hold_no_large_buffers() {
         let kept = Kept::read(body, limits(1 << 20, 1 << 20)).await.unwrap();
         assert_eq!(kept.length(), 1_000);
         assert!(buffer.is_unique(), "nothing of it is shared any more");
+    });
+}
+
+#[test]
+fn a_full_disk_ends_the_keeping_and_loses_nothing() {
+    run(async {
+        let all: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+        let data: Vec<Vec<u8>> = all.chunks(1_000).map(<[u8]>::to_vec).collect();
+        for disk in [0, 70_000, 200_000] {
+            let room = room(1 << 20, disk);
+            let unkept =
+                Kept::read_within(Body::stream(pieces(&data)), limits(10_000, u64::MAX), room).await.unwrap_err();
+            assert!(matches!(&unkept.error, BodyError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull));
+            assert_eq!(unkept.status(), 500);
+            assert!(whole(unkept.into_body()).await == all, "{disk}");
+            assert!(room.disk.take(disk));
+        }
+        // The last write of a body.
+        let unkept =
+            Kept::read_within(Body::stream(pieces(&data[..20])), limits(0, u64::MAX), room(0, 0)).await.unwrap_err();
+        assert!(whole(unkept.into_body()).await == all[..20_000]);
     });
 }

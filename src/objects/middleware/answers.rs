@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::NoEffect;
+
 /// Compresses answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -25,8 +27,22 @@ pub struct Compress {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ContentType {
-    /// Deprecated, no effect: the type is guessed where this Middleware is.
+    /// Deprecated: the type is guessed where this Middleware is. With false, it does nothing.
     pub auto_detect: Option<bool>,
+}
+
+impl ContentType {
+    /// What was written and does nothing.
+    pub(super) fn without_effect(&self) -> Option<NoEffect> {
+        let field = "spec.contentType.autoDetect";
+        Some(match self.auto_detect? {
+            true => NoEffect::new(field, "is deprecated and has no effect", "Remove it: the type is guessed anyway"),
+            false => {
+                let message = "is deprecated and makes the Middleware do nothing";
+                NoEffect::new(field, message, "Remove the Middleware, or the field if types are to be guessed")
+            }
+        })
+    }
 }
 
 /// Translates gRPC-Web to gRPC.

@@ -2,6 +2,7 @@
 
 mod auth;
 mod limits;
+mod paths;
 mod resilience;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 
 use super::{Fixture, HOST, closes};
 use crate::support::{
-    Backend, Conn, H2, Headgate, Ingress, Manifests, Middleware, Secret, Service, Slice,
+    Authority, Backend, Conn, H2, Headgate, HyperBackend, Ingress, Manifests, Middleware, Secret, Service, Slice,
     backend::answer,
     eventually,
     h2::{empty, full},
-    manifests::service_of,
+    manifests::{service_at, service_of},
 };
 
 /// A backend that gives these statuses to its requests in turn, and 200 when there is none left.
@@ -595,6 +595,34 @@ fn errors_of_a_service_in_another_namespace() {
 }
 
 #[test]
+fn errors_by_tls_with_a_transport_of_its_own() {
+    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+    let pages = HyperBackend::tls("a page by TLS", &ours.issue(&["pages.default.svc"]), &[b"http/1.1"]);
+    let transport = |name: &str, ca: &str| {
+        json!({
+            "apiVersion": "traefik.io/v1alpha1",
+            "kind": "ServersTransport",
+            "metadata": { "name": name, "namespace": "default" },
+            "spec": { "rootCAs": [{ "secret": ca }] },
+        })
+    };
+    for (name, status, text) in
+        [("ours", 500, "a page by TLS"), ("default-ours@kubernetescrd", 500, "a page by TLS"), ("other", 500, "app")]
+    {
+        let service = json!({ "name": "pages", "port": 80, "scheme": "https", "serversTransport": name });
+        let spec = json!({ "errors": { "status": ["500"], "service": service } });
+        let mut objects = service_at(Service::new("pages"), pages.addr);
+        for (name, authority) in [("ours", &ours), ("other", &other)] {
+            objects.push(transport(name, name));
+            objects.push(Secret::new(name, "Opaque", &[("ca.crt", &authority.pem)]).into());
+        }
+        let fixture = before(Backend::scripted("app", as_asked), spec, objects);
+        let answer = fixture.start().get(HOST, "/500");
+        assert_eq!((answer.status, answer.text().as_str()), (status, text), "{name}");
+    }
+}
+
+#[test]
 fn errors_follows_its_service() {
     let (first, second) = (pages(200), Backend::canned("pages", answer(200, &[], b"another page")));
     let fixture = errors(&first, json!({}), &["m"], []);
@@ -637,6 +665,7 @@ fn errors_with_a_faulty_field_closes_the_route() {
         with("kind", json!("TraefikService")),
         with("scheme", json!("ftp")),
         with("serversTransport", json!("other")),
+        with("serversTransport", json!("default-other@file")),
         with("middlewares", json!([{ "name": "other" }])),
     ] {
         closes(&spec.to_string(), [Middleware::new("m", json!({ "errors": spec })).into()]);
