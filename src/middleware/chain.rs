@@ -127,7 +127,9 @@ impl Middleware {
             Self::IpAllowList(m) => m.request(head),
             Self::RateLimit(m) => m.request(head).await,
             Self::InFlight(m) => m.request(request),
-            Self::Retry(_) | Self::CircuitBreaker(_) | Self::Errors(_) => Flow::Around,
+            Self::Compress(m) => m.request(head),
+            Self::GrpcWeb(m) => m.request(head),
+            Self::Buffering(_) | Self::Retry(_) | Self::CircuitBreaker(_) | Self::Errors(_) => Flow::Around,
         }
     }
 
@@ -142,6 +144,9 @@ impl Middleware {
     async fn around<U: Upstream>(&self, request: &mut Request, mut next: Next<'_, U>) -> Response<Body> {
         match self {
             Self::ForwardAuth(m) => m.around(request, next).await,
+            Self::Buffering(m) => m.around(request, next).await,
+            Self::Compress(m) => m.around(request, next).await,
+            Self::GrpcWeb(m) => m.around(request, next).await,
             Self::Retry(m) => m.around(request, next).await,
             Self::CircuitBreaker(m) => m.around(request, next).await,
             Self::Errors(m) => m.around(request, next).await,

@@ -77,7 +77,14 @@ impl Errors {
         let Some(target) = self.0.page.target(&head, status, original) else { return answer };
         head.target = target;
         head.method = Method::GET;
-        let asking = Request { head, body: Body::Empty, kind: BodyKind::None, upgrade: false, permits: Permits::new() };
+        let asking = Request {
+            head,
+            body: Body::Empty,
+            kind: BodyKind::None,
+            upgrade: false,
+            trailers: false,
+            permits: Permits::new(),
+        };
         let page = next.upstream().fetch(&self.0.service, asking).await;
         if fails(&page, status) {
             tracing::debug!(status = original.as_u16(), page = page.status().as_u16(), "there is no page for an error");

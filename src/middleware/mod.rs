@@ -7,14 +7,17 @@
 
 pub mod add_prefix;
 pub mod basic_auth;
+pub mod buffering;
 mod chain;
 pub mod circuit_breaker;
+pub mod compress;
 mod content_type;
 pub mod digest_auth;
 pub mod encoded_characters;
 pub mod errors;
 pub mod expression;
 pub mod forward_auth;
+pub mod grpc_web;
 pub mod headers;
 pub mod in_flight;
 mod invalid;
@@ -47,12 +50,15 @@ use smallvec::SmallVec;
 
 pub use add_prefix::AddPrefix;
 pub use basic_auth::BasicAuth;
+pub use buffering::Buffering;
 pub use chain::{Chain, Next};
 pub use circuit_breaker::CircuitBreaker;
+pub use compress::Compress;
 pub use digest_auth::DigestAuth;
 pub use encoded_characters::EncodedCharacters;
 pub use errors::Errors;
 pub use forward_auth::ForwardAuth;
+pub use grpc_web::GrpcWeb;
 pub use headers::Headers;
 pub use in_flight::InFlight;
 pub use invalid::InvalidField;
@@ -85,6 +91,8 @@ pub struct Request {
     pub kind: BodyKind,
     /// Whether the client wants to switch protocols (WebSocket): its answer may be a 101, which is passed on as it is.
     pub upgrade: bool,
+    /// Whether its answer may end with trailers: the client takes them, or a middleware makes something of them.
+    pub trailers: bool,
     /// What it is counted by until its answer has ended, tunnels included.
     pub permits: Permits,
 }
@@ -166,6 +174,12 @@ pub enum Middleware {
     RateLimit(Arc<RateLimit>),
     /// `inFlightReq`
     InFlight(Arc<InFlight>),
+    /// `buffering`
+    Buffering(Arc<Buffering>),
+    /// `compress`
+    Compress(Arc<Compress>),
+    /// `grpcWeb`
+    GrpcWeb(Arc<GrpcWeb>),
     /// `retry`
     Retry(Arc<Retry>),
     /// `circuitBreaker`

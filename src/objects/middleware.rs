@@ -188,6 +188,7 @@ impl MiddlewareSpec {
         found.extend(self.rate_limit.iter().flat_map(|limit| limit.without_effect()));
         found.extend(self.in_flight_req.iter().flat_map(|limit| limit.without_effect()));
         found.extend(self.errors.iter().flat_map(|errors| errors.without_effect()));
+        found.extend(self.grpc_web.iter().flat_map(GrpcWeb::without_effect));
         found.extend(self.retry.iter().flat_map(|retry| retry.without_effect()));
         found
     }

@@ -43,8 +43,6 @@ pub(crate) struct Facts {
     pub(crate) upgrade: Option<HeaderValue>,
     /// The client waits for a 100 before it sends the body.
     pub(crate) expect: bool,
-    /// The client takes trailers.
-    pub(crate) trailers: bool,
     /// The request came over HTTP/2.
     pub(crate) http2: bool,
     /// The Host as the client wrote it.
@@ -133,7 +131,7 @@ pub(crate) fn admit(
         }
         None => (String::new(), None),
     };
-    facts.trailers = http2 || (found.te && lists(&parts.headers, &header::TE, b"trailers"));
+    let trailers = http2 || (found.te && lists(&parts.headers, &header::TE, b"trailers"));
     if found.connection {
         connection(&mut parts.headers, &found, parts.version, &mut facts);
     }
@@ -160,7 +158,7 @@ pub(crate) fn admit(
     };
     let body = if kind.has_bytes() { Body::Client(body) } else { Body::Empty };
     let upgrade = facts.upgrade.is_some();
-    Ok((middleware::Request { head, body, kind, upgrade, permits: Permits::new() }, facts))
+    Ok((middleware::Request { head, body, kind, upgrade, trailers, permits: Permits::new() }, facts))
 }
 
 fn look(headers: &HeaderMap, trusted: bool) -> Found {

@@ -110,6 +110,7 @@ impl Upstream for Exchange<'_> {
             facts: self.facts,
             head: &request.head,
             kind: request.kind,
+            trailers: request.trailers,
         };
         let body = request.kind.has_bytes().then(|| std::mem::take(&mut request.body));
         let left = Left { body, upload: None, upgrade: &mut self.upgrade, permits: &mut request.permits };
@@ -127,6 +128,7 @@ impl Upstream for Exchange<'_> {
             facts: &facts,
             head: &request.head,
             kind: request.kind,
+            trailers: request.trailers,
         };
         let body = request.kind.has_bytes().then_some(request.body);
         let left = Left { body, upload: None, upgrade: &mut None, permits: &mut request.permits };
@@ -153,6 +155,7 @@ struct Delivery<'a> {
     facts: &'a Facts,
     head: &'a Head,
     kind: BodyKind,
+    trailers: bool,
 }
 
 /// So many streams on connections that stand already are tried for one request.
@@ -239,6 +242,7 @@ impl Delivery<'_> {
             head: self.head,
             facts: self.facts,
             kind: self.kind,
+            trailers: self.trailers,
             client: self.client,
             settings: &self.worker.settings,
             authority: pool.authority.as_ref(),
@@ -302,13 +306,13 @@ impl Delivery<'_> {
         let body = left.body.take().or_else(|| left.upload.take().map(Upload::into_body));
         let idle = Idle::new(limits.body);
         let outgoing = Outgoing::new(body, idle.other());
-        let over = outgoing.over();
+        let progress = outgoing.progress();
         let request = outbound
             .request(service.options.scheme, outgoing)
             .map_err(|_| Error::Malformed("the request can't be said in HTTP/2"))?;
-        match turn.send(request, limits.response, Rc::clone(&over), idle).await {
+        match turn.send(request, limits.response, Rc::clone(&progress), idle).await {
             Ok(mut response) => {
-                self.body_is_sent(over.get());
+                self.body_is_sent(progress.over());
                 clean_answer(response.headers_mut());
                 *response.version_mut() = http::Version::HTTP_11;
                 Ok(response)

@@ -136,7 +136,7 @@ impl Resolver<'_> {
         let service = self.view.service(&key)?;
         let port = service.spec.ports.iter().find(|port| port.port == url.port)?;
         let external = &*service.spec.kind == "ExternalName";
-        (!external).then(|| ServiceKey { namespace: key.namespace, name: key.name, port: port.port })
+        (!external).then_some(ServiceKey { namespace: key.namespace, name: key.name, port: port.port })
     }
 
     fn using(&mut self, used: Use, options: Options, external: Option<Arc<str>>) -> Arc<Service> {

@@ -9,6 +9,7 @@ use std::{
 
 mod asked;
 mod auth;
+mod bodies;
 mod client_cert;
 mod fault;
 mod headers;
@@ -306,6 +307,12 @@ impl Resolver<'_> {
             limits::rate_limit(fields)
         } else if let Some(fields) = &spec.in_flight_req {
             limits::in_flight_req(fields)
+        } else if let Some(fields) = &spec.compress {
+            bodies::compress(fields)
+        } else if let Some(fields) = &spec.grpc_web {
+            Ok(bodies::grpc_web(fields))
+        } else if let Some(fields) = &spec.buffering {
+            bodies::buffering(fields)
         } else if let Some(fields) = &spec.retry {
             resilience::retry(fields)
         } else if let Some(fields) = &spec.circuit_breaker {

@@ -54,6 +54,7 @@ async fn run(method: Method, answer: Response<Body>) -> Response<Body> {
         body: Body::Empty,
         kind: BodyKind::None,
         upgrade: false,
+        trailers: false,
         permits: Permits::new(),
     };
     Chain::new(vec![Middleware::ContentType]).run(&mut request, &mut Backend(Some(answer))).await

@@ -104,7 +104,7 @@ impl Question {
             client_certs: head.client_certs.clone(),
             user: None,
         };
-        Request { head, body, kind, upgrade: false, permits: Permits::new() }
+        Request { head, body, kind, upgrade: false, trailers: false, permits: Permits::new() }
     }
 
     fn headers(&self, head: &Head) -> HeaderMap {

@@ -138,8 +138,14 @@ impl Case {
         let middleware = Middleware::ForwardAuth(Arc::new(build(&self.options).unwrap()));
         let mut fake = Fake { answers: [self.backend].into(), fetched: [self.verdict].into(), ..Fake::default() };
         let upgrade = self.head.headers.contains_key("upgrade");
-        let mut request =
-            Request { head: self.head, body: self.body, kind: self.kind, upgrade, permits: Permits::new() };
+        let mut request = Request {
+            head: self.head,
+            body: self.body,
+            kind: self.kind,
+            upgrade,
+            trailers: false,
+            permits: Permits::new(),
+        };
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
             let (parts, body) = fake.run(&middleware, &mut request).await.into_parts();
             let body = match body.collect().await {

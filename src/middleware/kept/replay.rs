@@ -64,7 +64,14 @@ impl HttpBody for Replay {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.store.length().saturating_sub(self.at))
+        let left = self.store.length().saturating_sub(self.at);
+        if self.trailers.is_none() {
+            return SizeHint::with_exact(left);
+        }
+        // A body whose length is told has no trailers over HTTP/1.
+        let mut hint = SizeHint::new();
+        hint.set_lower(left);
+        hint
     }
 }
 

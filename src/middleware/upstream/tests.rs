@@ -106,6 +106,7 @@ pub(crate) fn request(method: &str, url: &str, body: &'static [u8]) -> Request {
         kind: if body.is_empty() { BodyKind::None } else { BodyKind::Length(body.len() as u64) },
         body: Bytes::from_static(body).into(),
         upgrade: false,
+        trailers: false,
         permits: Permits::new(),
     }
 }

@@ -52,3 +52,26 @@ pub struct GrpcWeb {
     /// The origins whose pages may call, or `*`.
     pub allow_origins: Option<Vec<String>>,
 }
+
+impl GrpcWeb {
+    /// What was written and does nothing.
+    pub(super) fn without_effect(&self) -> Vec<NoEffect> {
+        let listed = self.allow_origins.iter().flatten().enumerate();
+        let odd = listed.filter(|(_, origin)| !matches!(origin.as_str(), "*" | "null") && !is_origin(origin));
+        odd.map(|(index, origin)| NoEffect {
+            field: format!("spec.grpcWeb.allowOrigins[{index}]"),
+            message: format!("`{}` is no origin that a browser sends, so it allows nothing", origin.escape_debug()),
+            help: "Write it as https://example.com or http://example.com:8080, in lower case, without a slash at its \
+                   end; or * for all",
+        })
+        .collect()
+    }
+}
+
+/// An origin as browsers write it (RFC 6454 §6.2): scheme and host in lower case, perhaps a port, nothing else.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let in_scheme = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
+    let in_host = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:[]".contains(&b);
+    !scheme.is_empty() && scheme.bytes().all(in_scheme) && !host.is_empty() && host.bytes().all(in_host)
+}

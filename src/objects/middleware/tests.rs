@@ -254,3 +254,14 @@ fn what_the_others_make_idle_is_told() {
         assert_eq!(found, fields.iter().map(|field| format!("spec.{field}")).collect::<Vec<_>>(), "{yaml}");
     }
 }
+
+#[test]
+fn origins_that_no_browser_sends_are_told() {
+    let told = |origin: &str| spec(&format!("grpcWeb: {{allowOrigins: ['{origin}']}}")).without_effect().len();
+    for good in ["*", "null", "https://a.test", "http://a.test:8080", "http://[::1]:80", "moz-extension://a-b"] {
+        assert_eq!(told(good), 0, "{good}");
+    }
+    for odd in ["", "a.test", "https://", "https://a.test/", "https://A.test", "https://*.a.test", "https://a.test/x"] {
+        assert_eq!(told(odd), 1, "{odd}");
+    }
+}

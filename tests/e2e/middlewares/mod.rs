@@ -1,6 +1,7 @@
 //! Traefik's middlewares on real requests: what they do, in which order, and that a faulty one closes its route.
 
 mod auth;
+mod bodies;
 mod limits;
 mod paths;
 mod resilience;
