@@ -85,11 +85,14 @@ fn leads_where_it_may(new: &Rewritten, path_at: usize) -> bool {
     }
     let begin = behind + slashes;
     let authority = url.get(begin..).and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
-    let Some(last) = authority.len().checked_sub(1) else { return true };
-    let port = authority.bytes().rev().take_while(u8::is_ascii_digit).count();
-    let named = authority.len().checked_sub(port + 1).filter(|at| authority.as_bytes().get(*at) == Some(&b':'));
-    let host_end = named.and_then(|colon| colon.checked_sub(1)).unwrap_or(last);
-    is_ours(begin + last) && is_ours(begin + host_end)
+    // Behind user information, and before the port.
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let bare = match host.strip_prefix('[') {
+        Some(_) => host.find(']').map_or(host.len(), |end| end + 1),
+        None => host.find(':').unwrap_or(host.len()),
+    };
+    let end = begin + authority.len();
+    [end, end - host.len() + bare].into_iter().all(|end| end == begin || is_ours(end - 1))
 }
 
 #[cfg(test)]

@@ -85,6 +85,7 @@ fn a_path_does_not_choose_the_host() {
         ("^http://a/(.*)", "https://new.com$1", "http://a/:80@evil.com/"),
         ("^http://a/(.*)", "https://new.com$1", "http://a/:8080/"),
         ("^http://a/([^/]*)", "https://new.com$1:443", "http://a/@evil.com/x"),
+        ("^http://a/(.*)", "https:$1::", "http://a/evil.com"),
         // A name where a label was meant.
         ("^http://a/(.*)", "https://$1.new.com/", "http://a/evil.com/x"),
         (r"^http://a/.*to=(.*)", "https://$1.new.com/", "http://a/?to=evil.com?"),
