@@ -7,6 +7,7 @@ use super::{Fixture, HOST, closes};
 use crate::support::{
     Answer, Backend, Cert, Client, Headgate, HyperBackend, Ingress, Manifests, Middleware, Secret,
     backend::{Conn, answer},
+    cert::Authority,
     client::request,
     eventually,
     manifests::service_of,
@@ -589,6 +590,37 @@ fn forward_auth_checks_its_server_over_tls() {
         let fixture = ask(tls.clone(), secrets);
         assert_eq!(fixture.start().get(HOST, "/").status, expected, "{tls} {secrets:?}");
         assert_eq!(fixture.backend.heads(), usize::from(expected == 200), "{tls} {secrets:?}");
+    }
+}
+
+#[test]
+fn forward_auth_shows_a_certificate_to_its_server() {
+    let authority = Authority::new("auth's clients");
+    let (own, ours) = (authority.issue(&["127.0.0.1"]), authority.issue(&["gate.test"]));
+    for alpn in [&b"h2"[..], b"http/1.1"] {
+        let auth = HyperBackend::tls_of("auth", authority.server_config(&own, &[alpn]));
+        let with = |tls: Value| {
+            let spec = json!({ "forwardAuth": { "address": format!("https://{}/verify?x=1", auth.addr), "tls": tls } });
+            Fixture::new(
+                &["m"],
+                [
+                    Middleware::new("m", spec).into(),
+                    Secret::new("ca", "Opaque", &[("tls.ca", &authority.pem)]).into(),
+                    Secret::tls("ours", &ours).into(),
+                ],
+            )
+        };
+        let without = with(json!({ "caSecret": "ca" }));
+        assert_eq!((without.start().get(HOST, "/").status, without.backend.heads()), (500, 0));
+        let fixture = with(json!({ "caSecret": "ca", "certSecret": "ours" }));
+        assert_eq!(fixture.start().get(HOST, "/x").status, 200);
+        assert_eq!(auth.peer().certificate, Some(ours.der.clone()));
+        let asked = auth.only();
+        assert_eq!(asked.uri.path_and_query().unwrap(), "/verify?x=1");
+        assert_eq!(asked.headers["x-forwarded-uri"], "/x");
+        let host = asked.uri.authority().map(ToString::to_string);
+        let host = host.unwrap_or_else(|| asked.headers["host"].to_str().unwrap().to_owned());
+        assert_eq!(host, auth.addr.to_string());
     }
 }
 
