@@ -264,9 +264,9 @@ pub(super) fn of_middleware(view: &View<'_>, asked: &OfMiddleware<'_>) -> Result
 }
 
 /// A Secret, and the field that names it, below `spec`.
-struct Named {
-    secret: Key,
-    field: String,
+pub(super) struct Named {
+    pub(super) secret: Key,
+    pub(super) field: String,
 }
 
 impl Named {
@@ -286,7 +286,7 @@ impl Named {
 }
 
 /// What is trusted: the certificates of all these Secrets.
-fn roots(view: &View<'_>, named: &[Named]) -> Result<Roots, Wrong> {
+pub(super) fn roots(view: &View<'_>, named: &[Named]) -> Result<Roots, Wrong> {
     const HOLDS: &str = "PEM certificates under the key ca.crt or tls.ca";
     let mut all: Vec<CertificateDer<'static>> = Vec::new();
     for one in named {
