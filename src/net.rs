@@ -4,13 +4,39 @@
 //! (`::ffff:192.0.2.1`, as a dual-stack socket shows it) is the IPv4 address everywhere. It knows nothing of what a
 //! match means.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
 /// The one form of an address: an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) becomes the IPv4 address.
 pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
+}
+
+/// An address as forwarded headers write it: with or without brackets and port. What is no address is none.
+pub fn from_forwarded(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?;
+    let address = text.parse::<IpAddr>().ok();
+    let address = address.or_else(|| text.parse::<SocketAddr>().ok().map(|a| a.ip()));
+    let address = address.or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok());
+    address.map(canonical)
+}
+
+/// The entries of a header that lists addresses (X-Forwarded-For), the last first and without space around them. Its
+/// lines are one list (RFC 9110 §5.3).
+pub fn from_the_right<'a>(lines: impl DoubleEndedIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    lines.rev().flat_map(|line| line.rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// The IPv6 network of this prefix length that the address lies in, by its first address. An IPv4 address stays.
+pub fn ipv6_network(address: IpAddr, prefix: u8) -> IpAddr {
+    match canonical(address) {
+        IpAddr::V6(address) => match ipnet::Ipv6Net::new(address, prefix) {
+            Ok(net) => net.network().into(),
+            Err(_) => address.into(),
+        },
+        v4 => v4,
+    }
 }
 
 /// A set of address ranges. Looking up costs a binary search over the merged ranges of one family.
@@ -91,6 +117,41 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn forwarded_entries_in_every_form() {
+        for (entry, address) in [
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("192.0.2.1:8080", Some("192.0.2.1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("[2001:db8::1]:443", Some("2001:db8::1")),
+            ("::ffff:192.0.2.1", Some("192.0.2.1")),
+            ("unknown", None),
+            ("192.0.2", None),
+            ("é", None),
+            ("", None),
+        ] {
+            assert_eq!(from_forwarded(entry.as_bytes()), address.map(ip), "{entry}");
+        }
+        assert_eq!(from_forwarded(b"\xff"), None);
+        let lines: [&[u8]; 3] = [b"a, b", b"", b" c ,d"];
+        let entries: Vec<&[u8]> = from_the_right(lines.into_iter()).collect();
+        assert_eq!(entries, [&b"d"[..], b"c", b"", b"b", b"a"]);
+    }
+
+    #[test]
+    fn networks_of_ipv6_addresses() {
+        for (address, prefix, network) in [
+            ("2001:db8:1:2:3:4:5:6", 64, "2001:db8:1:2::"),
+            ("2001:db8:1:2:3:4:5:6", 48, "2001:db8:1::"),
+            ("2001:db8::ffff", 128, "2001:db8::ffff"),
+            ("192.0.2.77", 8, "192.0.2.77"),
+            ("::ffff:192.0.2.77", 64, "192.0.2.77"),
+        ] {
+            assert_eq!(ipv6_network(ip(address), prefix), ip(network), "{address}/{prefix}");
+        }
+    }
 
     fn set(entries: &[&str]) -> CidrSet {
         CidrSet::parse(entries.iter().copied()).unwrap()

@@ -25,6 +25,7 @@ mod sticky;
 pub mod tls;
 mod tls_names;
 mod tls_options;
+mod tls_secrets;
 mod transport;
 mod view;
 mod wrong;

@@ -3,6 +3,7 @@ mod claims;
 mod middlewares;
 mod rules;
 mod services;
+mod transports;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -223,10 +224,17 @@ fn ingress() -> impl Strategy<Value = Value> {
 }
 
 fn others() -> impl Strategy<Value = Value> {
-    let service = (namespace(), 0..3, any::<bool>(), any::<bool>()).prop_map(|(ns, name, affinity, sticky)| {
+    let service = (namespace(), 0..3, any::<bool>(), 0..4).prop_map(|(ns, name, affinity, annotation)| {
         let mut meta = meta(&ns, &format!("s{name}"));
-        if sticky {
-            meta["annotations"] = json!({"traefik.ingress.kubernetes.io/service.sticky.cookie.name": "c"});
+        let prefix = "traefik.ingress.kubernetes.io/service";
+        if annotation == 1 {
+            meta["annotations"] = json!({format!("{prefix}.sticky.cookie.name"): "c"});
+        }
+        if annotation > 1 {
+            meta["annotations"] = json!({
+                format!("{prefix}.serversscheme"): "https",
+                format!("{prefix}.serverstransport"): format!("a-t{annotation}@kubernetescrd"),
+            });
         }
         json!({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {
             "sessionAffinity": if affinity { "ClientIP" } else { "None" }, "ports": [{"port": 80, "name": "http"}]}})
@@ -255,6 +263,16 @@ fn others() -> impl Strategy<Value = Value> {
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta(&ns, &name), "stringData": {"users": data}})
         }
     });
+    let transport = (namespace(), 2..4, 0..5).prop_map(|(ns, name, kind)| {
+        let spec = match kind {
+            0 => json!({}),
+            1 => json!({"certificatesSecrets": ["cert0"]}),
+            2 => json!({"rootCAs": [{"secret": "cert1"}]}),
+            3 => json!({"serverName": "x.example", "certificatesSecrets": ["cert0", "cert1"]}),
+            _ => json!({"maxIdle": 1}),
+        };
+        json!({"apiVersion": "traefik.io/v1alpha1", "kind": "ServersTransport", "metadata": meta(&ns, &format!("t{name}")), "spec": spec})
+    });
     let class = any::<(bool, bool)>().prop_map(|(ours, default)| {
         let name = if ours { "ours" } else { "theirs" };
         let mut meta = meta("", name);
@@ -264,7 +282,7 @@ fn others() -> impl Strategy<Value = Value> {
         let controller = if ours { "headgate.dev/ingress-controller" } else { "example.com/other" };
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": meta, "spec": {"controller": controller}})
     });
-    prop_oneof![3 => service, 4 => slice, 3 => middleware, 3 => secret, 1 => class]
+    prop_oneof![3 => service, 4 => slice, 3 => middleware, 3 => secret, 2 => transport, 1 => class]
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -81,7 +81,7 @@ pub(super) fn versions(min: Option<&str>, max: Option<&str>) -> Result<(Versions
         versions.newest = read("maxVersion", &name)?.ok_or_else(wrong)?;
     }
     if versions.oldest > versions.newest {
-        return Err(Wrong::of("minVersion", "it is above maxVersion, so that no version is left", HELP));
+        return Err(Wrong::of("minVersion", "minVersion is above maxVersion, so that no version is left", HELP));
     }
     Ok((versions, quiet))
 }
@@ -105,10 +105,14 @@ pub(super) fn suites(names: &[String], versions: Versions) -> Result<(Option<Vec
     }
     let of_tls12 = spoken.iter().any(|number| !OF_TLS13.contains(number));
     if !of_tls12 && !versions.has(Version::Tls13) {
-        let known = SPOKEN.iter().filter(|(_, number)| !OF_TLS13.contains(number));
+        let known = SPOKEN.iter().filter(|(name, number)| !OF_TLS13.contains(number) && !name.ends_with("POLY1305"));
         let known: Vec<&str> = known.map(|(name, _)| *name).collect();
         let help = format!("name one that is: {}", known.join(", "));
-        return Err(Wrong::of("cipherSuites", "none of them is spoken in TLS 1.2, and no other version is left", help));
+        return Err(Wrong::of(
+            "cipherSuites",
+            "none of the cipherSuites is spoken in TLS 1.2, and no other version is left",
+            help,
+        ));
     }
     spoken.sort_unstable();
     spoken.dedup();

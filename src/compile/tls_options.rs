@@ -12,7 +12,7 @@ use std::{
 use super::{
     references::References,
     tls_names::{self, Quiet},
-    transport::{self, Named},
+    tls_secrets::{self, Named},
     view::View,
     wrong::Wrong,
 };
@@ -242,7 +242,7 @@ fn client_auth(
         }
         return Ok((asked, None, None));
     }
-    let roots = transport::roots(view, &named)?;
+    let roots = tls_secrets::roots(view, &named)?;
     let mut certificates = roots.certificates.to_vec();
     certificates.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
     certificates.dedup();

@@ -4,28 +4,27 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 
 use super::{
     middlewares::values,
     references::References,
-    tls,
     tls_names::{self, Quiet},
+    tls_secrets::{Named, certificate, roots},
     view::View,
     wrong::Wrong,
 };
 use crate::{
     balance::{
         Scheme, Transport,
-        transport::{Parts, Roots, Waits},
+        transport::{Parts, Waits},
     },
     diagnostic::Diagnostic,
     objects::{
-        Key, Kind, Meta, ObjectId, Secret, ServersTransport,
+        Key, Kind, Meta, ObjectId, ServersTransport,
         servers_transport::{ForwardingTimeouts, RootCa, ServersTransportSpec},
     },
     settings::Claims,
-    table::Cert,
 };
 
 /// The annotation that names one.
@@ -180,9 +179,9 @@ fn root_secrets(
                 return Err(Wrong::of(format!("{field}.configMap"), "ConfigMaps are not read", help));
             }
             (Some(_), Some(_)) => {
-                return Err(Wrong::of(field, "it names a Secret and a ConfigMap", "name a Secret only"));
+                return Err(Wrong::of(&field, format!("{field} names a Secret and a ConfigMap"), "name a Secret only"));
             }
-            (None, None) => return Err(Wrong::of(field, "it names no Secret", help)),
+            (None, None) => return Err(Wrong::of(&field, format!("{field} names no Secret"), help)),
         }
     }
     let older = older.unwrap_or_default().iter().enumerate();
@@ -200,7 +199,7 @@ fn waits(timeouts: &ForwardingTimeouts) -> Result<Waits, Wrong> {
     } = timeouts;
     let read = |field: &str, value: &Option<_>| {
         let wrong =
-            |why| Wrong::of(format!("forwardingTimeouts.{field}"), why, "write a duration such as 10s, 500ms or 1m30s");
+            |why| Wrong::of(format!("forwardingTimeouts.{field}"), why, "whole numbers are seconds, and 0 is no limit");
         value.as_ref().map(|value| values::duration(value).map_err(wrong)).transpose()
     };
     Ok(Waits {
@@ -261,47 +260,6 @@ pub(super) fn of_middleware(view: &View<'_>, asked: &OfMiddleware<'_>) -> Result
         ..Parts::default()
     };
     Ok(Some(Arc::new(Transport::new(parts))))
-}
-
-/// A Secret, and the field that names it, below `spec`.
-pub(super) struct Named {
-    pub(super) secret: Key,
-    pub(super) field: String,
-}
-
-impl Named {
-    fn look<'a>(&self, view: &View<'a>, holds: &str) -> Result<&'a Arc<Secret>, Wrong> {
-        view.secret(&self.secret).ok_or_else(|| Wrong {
-            code: Some("SecretNotFound"),
-            field: self.field.clone(),
-            message: format!("Secret {} does not exist", self.secret),
-            help: format!("create it, with {holds}"),
-        })
-    }
-
-    fn invalid(&self, why: &str, holds: &str) -> Wrong {
-        let message = format!("Secret {} can't be used: {why}", self.secret);
-        Wrong { code: Some("SecretInvalid"), field: self.field.clone(), message, help: format!("write {holds}") }
-    }
-}
-
-/// What is trusted: the certificates of all these Secrets.
-pub(super) fn roots(view: &View<'_>, named: &[Named]) -> Result<Roots, Wrong> {
-    const HOLDS: &str = "PEM certificates under the key ca.crt or tls.ca";
-    let mut all: Vec<CertificateDer<'static>> = Vec::new();
-    for one in named {
-        let secret = one.look(view, HOLDS)?;
-        all.extend(tls::authorities(secret).map_err(|why| one.invalid(&why, HOLDS))?);
-    }
-    let wrong = |index| Wrong::of("", format!("certificate {index} can't be an issuer"), HOLDS);
-    Roots::new(all).map_err(wrong)
-}
-
-/// What is shown: the certificate of a Secret with its key.
-fn certificate(view: &View<'_>, named: &Named) -> Result<Cert, Wrong> {
-    const HOLDS: &str = "a PEM certificate under the key tls.crt and its private key under tls.key";
-    let secret = named.look(view, HOLDS)?;
-    tls::certificate(secret).map_err(|why| named.invalid(&why, HOLDS))
 }
 
 fn server_name(name: &str, field: &str) -> Result<ServerName<'static>, Wrong> {

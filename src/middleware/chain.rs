@@ -44,11 +44,11 @@ impl Chain {
         let answer = loop {
             let Some(step) = self.steps.get(passed) else { break upstream.forward(request).await };
             passed += 1;
-            match step.request(&mut request.head).await {
+            match step.request(request).await {
                 Flow::Continue => {}
                 Flow::Respond(answer) => break answer,
                 Flow::Around => {
-                    let next = Next { chain: self, at: passed, upstream };
+                    let next = Next { chain: self, at: passed, upstream, held: None };
                     // Boxed, because what is inside may stand around something in its turn, and so that routes
                     // without any don't carry the room for it.
                     let around: Pin<Box<dyn Future<Output = _> + '_>> = Box::pin(step.around(request, next));
@@ -78,12 +78,19 @@ pub struct Next<'a, U> {
     chain: &'a Chain,
     at: usize,
     upstream: &'a mut U,
+    /// How many permits the request had when it was sent on for the first time.
+    held: Option<usize>,
 }
 
 impl<U: Upstream> Next<'_, U> {
     /// Sends the request on and gives what comes back. May be called again: the request must then be whole again, its
-    /// head as it came and its body unread.
+    /// head as it came and its body unread. What it was counted by on its last way is given back first, so that it
+    /// never stands in its own way.
     pub async fn run(&mut self, request: &mut Request) -> Response<Body> {
+        match self.held {
+            None => self.held = Some(request.permits.len()),
+            Some(held) => request.permits.truncate(held),
+        }
         self.chain.run_from(self.at, request, self.upstream).await
     }
 
@@ -95,12 +102,16 @@ impl<U: Upstream> Next<'_, U> {
 
 impl Middleware {
     /// The side of the request.
-    async fn request(&self, head: &mut Head) -> Flow {
+    async fn request(&self, request: &mut Request) -> Flow {
+        let head = &mut request.head;
         match self {
             Self::Headers(m) => m.request(head),
             Self::RedirectScheme(m) => m.request(head),
             Self::StripPrefix(m) => m.request(head),
             Self::BasicAuth(m) => m.request(head).await,
+            Self::IpAllowList(m) => m.request(head),
+            Self::RateLimit(m) => m.request(head).await,
+            Self::InFlight(m) => m.request(request),
         }
     }
 
@@ -119,3 +130,6 @@ impl Middleware {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

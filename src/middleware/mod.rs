@@ -8,8 +8,12 @@
 pub mod basic_auth;
 mod chain;
 pub mod headers;
+pub mod in_flight;
 mod invalid;
+pub mod ip_allow_list;
+pub mod rate_limit;
 pub mod redirect_scheme;
+pub mod source;
 pub mod strip_prefix;
 mod upstream;
 
@@ -22,7 +26,10 @@ use smallvec::SmallVec;
 pub use basic_auth::BasicAuth;
 pub use chain::{Chain, Next};
 pub use headers::Headers;
+pub use in_flight::InFlight;
 pub use invalid::InvalidField;
+pub use ip_allow_list::IpAllowList;
+pub use rate_limit::RateLimit;
 pub use redirect_scheme::RedirectScheme;
 pub use strip_prefix::StripPrefix;
 pub use upstream::{Failed, Upstream};
@@ -98,18 +105,32 @@ pub enum Middleware {
     StripPrefix(Arc<StripPrefix>),
     /// `basicAuth`
     BasicAuth(Arc<BasicAuth>),
+    /// `ipAllowList`, `ipWhiteList`
+    IpAllowList(Arc<IpAllowList>),
+    /// `rateLimit`
+    RateLimit(Arc<RateLimit>),
+    /// `inFlightReq`
+    InFlight(Arc<InFlight>),
 }
 
 impl Middleware {
     /// One of the same settings that has seen no request yet, if this one remembers requests: each route has its own.
     /// `None` for those that all routes may share.
     pub fn fresh(&self) -> Option<Self> {
-        None
+        match self {
+            Self::RateLimit(m) => Some(Self::RateLimit(Arc::new(m.fresh()))),
+            Self::InFlight(m) => Some(Self::InFlight(Arc::new(m.fresh()))),
+            _ => None,
+        }
     }
 
     /// Whether the other has the same settings, so that what this one remembers may stand for it.
-    pub fn is_like(&self, _other: &Self) -> bool {
-        false
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::RateLimit(m), Self::RateLimit(other)) => m.is_like(other),
+            (Self::InFlight(m), Self::InFlight(other)) => m.is_like(other),
+            _ => false,
+        }
     }
 }
 

@@ -173,6 +173,10 @@ impl MiddlewareSpec {
             ));
         }
         found.extend(self.strip_prefix.iter().flat_map(StripPrefix::without_effect));
+        found.extend(self.ip_allow_list.iter().flat_map(|list| list.without_effect()));
+        found.extend(self.ip_white_list.iter().flat_map(|list| list.without_effect()));
+        found.extend(self.rate_limit.iter().flat_map(|limit| limit.without_effect()));
+        found.extend(self.in_flight_req.iter().flat_map(|limit| limit.without_effect()));
         found
     }
 }

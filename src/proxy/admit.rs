@@ -16,7 +16,7 @@ use crate::{
     body::{Body, BodyKind},
     metrics::Refusal,
     middleware::{self, Head, Permits},
-    net::{CidrSet, canonical},
+    net::{CidrSet, from_forwarded, from_the_right},
     table::host_of,
     target::Target,
 };
@@ -289,24 +289,17 @@ fn lists(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
 
 /// The client that a trusted peer speaks for: from the right of X-Forwarded-For, the first that isn't trusted itself.
 fn claimed_client(headers: &HeaderMap, trusted: &CidrSet) -> Option<IpAddr> {
-    let lines: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
+    // Read as bytes, so that a client can't hide what a trusted peer has written behind bytes that are no text.
+    let lines = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
     let mut client = None;
-    for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')).map(str::trim) {
-        let Some(address) = address(entry) else { break };
+    for entry in from_the_right(lines) {
+        let Some(address) = from_forwarded(entry) else { break };
         client = Some(address);
         if !trusted.contains(address) {
             break;
         }
     }
     client
-}
-
-/// An address as forwarded headers write it: with or without brackets and port.
-fn address(text: &str) -> Option<IpAddr> {
-    let address = text.parse::<IpAddr>().ok();
-    let address = address.or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|a| a.ip()));
-    let address = address.or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok());
-    address.map(canonical)
 }
 
 fn claimed_scheme(headers: &HeaderMap) -> Option<bool> {
@@ -354,13 +347,14 @@ mod tests {
         let client = |lines: &[&str]| {
             let mut headers = HeaderMap::new();
             for line in lines {
-                headers.append("x-forwarded-for", HeaderValue::from_str(line).unwrap());
+                headers.append("x-forwarded-for", HeaderValue::from_bytes(line.as_bytes()).unwrap());
             }
             claimed_client(&headers, &trusted).map(|ip| ip.to_string())
         };
         assert_eq!(client(&["1.1.1.1, 2.2.2.2, 10.0.0.1"]).as_deref(), Some("2.2.2.2"));
         assert_eq!(client(&["1.1.1.1", "10.0.0.2, 10.0.0.1"]).as_deref(), Some("1.1.1.1"));
         assert_eq!(client(&["1.1.1.1, nonsense, 10.0.0.1"]).as_deref(), Some("10.0.0.1"));
+        assert_eq!(client(&["é, 2.2.2.2"]).as_deref(), Some("2.2.2.2"));
         assert_eq!(client(&["[2001:db8::1]:443"]).as_deref(), Some("2001:db8::1"));
         assert_eq!(client(&["::ffff:1.2.3.4"]).as_deref(), Some("1.2.3.4"));
         assert_eq!(client(&[]), None);

@@ -65,6 +65,32 @@ fn a_pod_is_believed_by_the_authority_of_a_secret_and_by_no_other() {
     }
 }
 
+/// The example of docs/tls.md, with the Secrets that its commands make.
+#[test]
+fn the_example_of_the_docs_is_served() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tls.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let example = page.split("```yaml\n").find_map(|rest| {
+        let (example, _) = rest.split_once("```")?;
+        example.contains("kind: ServersTransport").then_some(example)
+    });
+    let (pods, clients) = (Authority::new("pods"), Authority::new("clients"));
+    let config = clients.server_config(&pods.issue(&["app.internal"]), &ALPN);
+    let backend = HyperBackend::tls_of("app", config);
+    let manifests = Manifests::new();
+    manifests.text("example.yaml", example.unwrap());
+    let mut objects = service_at(Service::new("app"), backend.addr).split_off(1);
+    objects.extend([
+        Value::from(Ingress::simple("app.test", "app")),
+        ca_secret("app-ca", &pods.pem),
+        Secret::tls("gate-client", &clients.issue(&["gate"])).into(),
+    ]);
+    manifests.put("rest", objects);
+    let gate = Headgate::start(&manifests);
+    assert_eq!(gate.get("app.test", "/").text(), "app");
+    assert_eq!(said(&gate), "[]");
+}
+
 #[test]
 fn roots_of_a_transport_stand_instead_of_the_flags() {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
@@ -93,7 +119,8 @@ fn a_given_name_is_asked_for_and_is_the_only_one() {
     let gate = Headgate::start(&manifests);
     assert_eq!(gate.get(HOST, "/").text(), "inner");
     assert_eq!(inner.peer().sni.as_deref(), Some("inner.example"));
-    assert_eq!(inner.only().headers["host"], HOST, "the Host is still the client's");
+    let asked = inner.only().uri;
+    assert_eq!(asked.host(), Some(HOST), "the Host is still the client's");
 
     let own = HyperBackend::tls("own", &ours.issue(&[OWN_NAME, "127.0.0.1"]), &ALPN);
     let manifests = secure(&own, spec("inner.example"));
@@ -233,7 +260,8 @@ fn connections_stay_over_changes_that_do_not_concern_them() {
     let mut written = transport("t", spec.clone());
     written["metadata"]["labels"] = json!({ "touched": "true" });
     manifests.put("transport", [written]);
-    manifests.put("more", [Value::from(Ingress::simple("more.test", "secure")), ca_secret("ca", &ours.pem)]);
+    let more = Ingress::new("more").rule("more.test", &[("/", "Prefix", "secure")]);
+    manifests.put("more", [Value::from(more), ca_secret("ca", &ours.pem)]);
     gate.until("more.test", "/", "the change is live", |a| a.status == 200);
     assert_eq!(client.get(HOST, "/").status, 200);
     assert_eq!(backend.peer().connection, first);

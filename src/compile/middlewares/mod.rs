@@ -11,6 +11,7 @@ mod asked;
 mod auth;
 mod fault;
 mod headers;
+mod limits;
 mod paths;
 pub(super) mod values;
 
@@ -209,6 +210,8 @@ impl Resolver<'_> {
             let text = format!("{} {}", quiet.field, quiet.message);
             said.push(Diagnostic::warning(subject.clone(), quiet.field, "NoEffect", text).help(quiet.help));
         }
+        let limit = middleware.spec.rate_limit.as_ref();
+        said.extend(limit.and_then(|limit| limits::counted_here(limit, subject.clone())));
         let fault = match self.build(middleware, refs, above) {
             Err(fault) => {
                 let text = format!("{}; routes that name it are closed (503)", fault.message);
@@ -267,6 +270,14 @@ impl Resolver<'_> {
             paths::strip_prefix(fields)
         } else if let Some(fields) = &spec.basic_auth {
             auth::basic(self.view, fields, meta)
+        } else if let Some(fields) = &spec.ip_allow_list {
+            limits::ip_allow_list(fields)
+        } else if let Some(fields) = &spec.ip_white_list {
+            limits::ip_white_list(fields)
+        } else if let Some(fields) = &spec.rate_limit {
+            limits::rate_limit(fields)
+        } else if let Some(fields) = &spec.in_flight_req {
+            limits::in_flight_req(fields)
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";

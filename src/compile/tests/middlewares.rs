@@ -83,7 +83,7 @@ fn faults_of_a_services_annotations_are_said_of_the_service() {
     let service = annotated(service("a", "s"), "service.middlewares", "a-gone@kubernetescrd");
     let service = annotated(service, "service.serverstransport", "a-t@kubernetescrd");
     let compiler = compiled(&[service, ingress_of("a", "i", &[("x.test", "/")])]);
-    for code in ["MiddlewareNotFound", "AnnotationNotSupported"] {
+    for code in ["MiddlewareNotFound", "ServersTransportNotFound"] {
         let said = said(&compiler, code);
         assert!(said.len() == 1 && said[0].starts_with("Service a/s metadata.annotations["), "{said:?}");
     }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{auth::ClientTls, ip::SourceCriterion, values::Duration};
+use super::{NoEffect, auth::ClientTls, ip::SourceCriterion, values::Duration};
 
 /// Limits how many requests come from a source in a time. The rest get 429.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +21,19 @@ pub struct RateLimit {
     pub source_criterion: Option<SourceCriterion>,
     /// Counts in a Redis, shared by all replicas. Without it, each replica counts by itself.
     pub redis: Option<Redis>,
+}
+
+impl RateLimit {
+    /// What was written and does nothing.
+    pub(super) fn without_effect(&self) -> Vec<NoEffect> {
+        let criterion = self.source_criterion.iter();
+        let mut found: Vec<NoEffect> = criterion.flat_map(|by| by.without_effect("spec.rateLimit")).collect();
+        if self.average.unwrap_or(0) == 0 {
+            let help = "Write how many requests may come in a period, or remove the Middleware";
+            found.push(NoEffect::new("spec.rateLimit.average", "is 0, so nothing is limited", help));
+        }
+        found
+    }
 }
 
 /// A Redis that requests are counted in.
@@ -57,6 +70,13 @@ pub struct InFlightReq {
     pub amount: Option<i64>,
     /// What makes requests come from the same source. Without it, the host of the request.
     pub source_criterion: Option<SourceCriterion>,
+}
+
+impl InFlightReq {
+    /// What was written and does nothing.
+    pub(super) fn without_effect(&self) -> Vec<NoEffect> {
+        self.source_criterion.iter().flat_map(|by| by.without_effect("spec.inFlightReq")).collect()
+    }
 }
 
 /// Reads whole requests and answers before it passes them on.

@@ -1,5 +1,7 @@
 //! Traefik's middlewares on real requests: what they do, in which order, and that a faulty one closes its route.
 
+mod limits;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 

@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd};
 
-use super::*;
+use rustls::client::danger::ServerCertVerifier;
+use rustls_pki_types::UnixTime;
+
+use super::{verify::same_uri, *};
 
 struct Ca {
     issuer: Issuer<'static, KeyPair>,
