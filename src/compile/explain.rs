@@ -66,8 +66,13 @@ pub fn explain(table: &Table, question: Question<'_>) -> Vec<String> {
         None => lines.push("no rule takes it: 404".to_owned()),
         Some(route) => {
             lines.push(String::new());
-            lines.extend(handshake(table, question));
-            lines.extend(outcome(table, route, question));
+            match handshake(table, question) {
+                Handshake::Refused(line) => lines.push(line),
+                Handshake::Done(line) => {
+                    lines.extend(line);
+                    lines.extend(outcome(table, route, question));
+                }
+            }
         }
     }
     lines
@@ -113,31 +118,41 @@ fn matches(listed: &Listed<'_>, request: &str) -> bool {
     }
 }
 
-/// Under which TLSOption a client comes in, where there is one.
-fn handshake(table: &Table, question: Question<'_>) -> Option<String> {
+/// What comes before the request.
+enum Handshake {
+    /// Nobody comes in.
+    Refused(String),
+    /// Under which TLSOption a client comes in, where there is one.
+    Done(Option<String>),
+}
+
+fn handshake(table: &Table, question: Question<'_>) -> Handshake {
     let options = table.tls(question.entrypoint, question.host);
     let terms = match &options.policy {
-        _ if !question.tls => return None,
-        Err(reason) => return Some(format!("handshakes for {} are refused: {reason}", question.host)),
+        _ if !question.tls => return Handshake::Done(None),
+        Err(reason) => {
+            return Handshake::Refused(format!("handshakes for {} are refused: {reason}", question.host));
+        }
         Ok(policy) => &policy.terms,
     };
     if options.id == OptionsId::Default && *terms == Terms::default() {
-        return None;
+        return Handshake::Done(None);
     }
     let asked = options.asked().map(|asked| format!("; {asked}")).unwrap_or_default();
     let version = if terms.versions.oldest == Version::Tls13 { "; TLS 1.3 only" } else { "" };
-    Some(format!("TLS options: {}{asked}{version}", options.id))
+    Handshake::Done(Some(format!("TLS options: {}{asked}{version}", options.id)))
 }
 
 fn outcome(table: &Table, route: &Route, question: Question<'_>) -> Vec<String> {
     if let Some(to) = question.redirect.filter(|_| !route.acme) {
         return vec![format!("redirected to {to}, as all plain HTTP is")];
     }
-    if let Some(own) = route.tls.as_ref().filter(|own| !table.tls(question.entrypoint, question.host).meets(own)) {
-        return vec![format!(
-            "answered with 503: the route names the TLS options {}, which its host does not have",
-            own.id
-        )];
+    let host = table.tls(question.entrypoint, question.host);
+    if let Some(own) = route.tls.as_ref().filter(|own| own.id != host.id) {
+        if !host.stand_in_for(own) {
+            let text = "its host's do not ask of clients what they do";
+            return vec![format!("answered with 503: the route names the TLS options {}, and {text}", own.id)];
+        }
     }
     if let Action::Closed(reason) = &route.action {
         return vec![format!("the route is closed, answered with 503: {reason}")];

@@ -1,5 +1,5 @@
 //! The rules of a host against the TLS options that it has: the strictest that they name ([`crate::table::tls`]). Whose
-//! rules are held to options of others is told; a rule whose own options ask for more is closed.
+//! rules are held to options of others is told; a rule whose own options ask more of clients is closed.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -34,7 +34,7 @@ pub(super) fn settle(host: &str, rules: &[Entry<'_>], found: &mut Vec<Diagnostic
                 if own.is_some_and(|own| own.id == to.id) || (own.is_none() && route.acme) {
                     continue;
                 }
-                let closed = own.is_some_and(|own| !to.meets(own));
+                let closed = own.is_some_and(|own| !to.stand_in_for(own));
                 let origin = fragment.origin.clone();
                 held.entry(*key).or_insert(Held { own, to, by, origin, closed }).closed |= closed;
             }
@@ -43,7 +43,7 @@ pub(super) fn settle(host: &str, rules: &[Entry<'_>], found: &mut Vec<Diagnostic
     let served = |(key, _, rule): &Entry<'_>| {
         let mut rule = rule.rule.clone();
         if let Some(held) = held.get(*key).filter(|held| held.closed) {
-            let reason = format!("TLS options {} of its host do not ask all that its own do", held.to.id);
+            let reason = format!("its host is under the TLS options {}, which do not ask what its own do", held.to.id);
             rule.route = Arc::new(rule.route.closed(reason));
         }
         rule
@@ -68,27 +68,36 @@ impl Held<'_> {
         let Self { own, to, by, origin, closed } = self;
         let host = if host.is_empty() { "every host" } else { host };
         let subject = ObjectId::new(Kind::Ingress, key.clone()).subject();
-        let why = match &to.policy {
-            Ok(_) => format!("TLSOption {} counts for {host}: Ingress {by} names it", to.id),
-            Err(reason) => {
-                format!("handshakes for {host} are refused: Ingress {by} names what can't be had ({reason})")
-            }
-        };
-        let (text, help) = match own {
-            None => (
-                format!("{why}, and this Ingress names none"),
+        let one = "name the same TLSOption in all Ingresses of the host";
+        let (text, help) = match (&to.policy, own) {
+            (Err(reason), _) => (
+                format!(
+                    "handshakes for {host} are refused: Ingress {by} names a TLSOption that can't be had ({reason})"
+                ),
+                "see that Ingress's own diagnostic",
+            ),
+            (Ok(_), None) => (
+                format!("{host} is under TLSOption {}, which Ingress {by} names; this Ingress names none", to.id),
                 "name the same one, or keep to plain HTTP by the annotation router.entrypoints",
             ),
-            Some(own) if closed => (
-                format!("{why}, and does not ask all that {} does, so these routes are closed (503)", own.id),
-                "name the same TLSOption in all Ingresses of the host",
+            (Ok(_), Some(own)) if closed => (
+                format!(
+                    "{host} is under TLSOption {}, which Ingress {by} names; it does not ask of clients what {} does, so \
+                     these routes are closed (503)",
+                    to.id, own.id
+                ),
+                one,
             ),
-            Some(own) => (
-                format!("{why}, and is stricter than {}", own.id),
-                "name the same TLSOption in all Ingresses of the host",
+            (Ok(_), Some(own)) => (
+                format!(
+                    "{host} is under TLSOption {}, which Ingress {by} names and which is stricter than {}; whoever keeps \
+                     to that one but not to this one gets 503",
+                    to.id, own.id
+                ),
+                one,
             ),
         };
-        let said = if closed {
+        let said = if closed || to.policy.is_err() {
             Diagnostic::error(subject, FIELD, "TLSOptionConflict", text)
         } else {
             Diagnostic::warning(subject, FIELD, "TLSOptionConflict", text)

@@ -248,7 +248,7 @@ fn client_auth(
     certificates.dedup();
     let roots = Roots { certificates: certificates.into(), ..roots };
     let quiet = (!asked.verifies()).then(|| {
-        let why = format!("certificates are not verified with {}, so that anybody's will do", written.as_str());
+        let why = format!("with {} they are not looked at; RequireAndVerifyClientCert would", written.as_str());
         ("clientAuth.secretNames".to_owned(), why)
     });
     Ok((asked, (asked != ClientAuth::None).then_some(roots), quiet))

@@ -41,7 +41,7 @@ use crate::{
     metrics::Refusal,
     net::canonical,
     settings::Limits,
-    table::{CertId, TlsOptions},
+    table::{CertId, TlsOptions, tls::Shaken},
 };
 
 /// Who is at the other end of a connection, and how they came.
@@ -95,6 +95,8 @@ pub(crate) struct Tls {
     pub(crate) version: Option<&'static str>,
     /// The options that the handshake was done under.
     pub(crate) options: Arc<TlsOptions>,
+    /// What it has come to.
+    pub(crate) shaken: Shaken,
     /// The client's certificate and those it came with, if it showed one.
     pub(crate) client_certs: Option<Arc<[CertificateDer<'static>]>>,
 }
@@ -164,7 +166,8 @@ async fn serve(worker: &Rc<Worker>, entrypoint: usize, stream: TcpStream, peer: 
             let cert = name.as_deref().and_then(|n| table.certs.lookup(n, tls::unix_now())).map(|c| c.id.clone());
             let version = session.protocol_version().and_then(|v| v.as_str());
             let client_certs = session.peer_certificates().map(Arc::from);
-            client.tls = Some(Tls { name, cert, version, options, client_certs });
+            let shaken = tls::shaken(session, cert.is_some());
+            client.tls = Some(Tls { name, cert, version, options, shaken, client_certs });
             let is_http2 = session.alpn_protocol() == Some(b"h2");
             activity.restart();
             let io = Watched::new(stream, Bytes::new(), activity);

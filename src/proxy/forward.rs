@@ -64,9 +64,9 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
     if let Some(port) = worker.settings.redirect_to_https.filter(|_| !head.secure && !route.acme) {
         return record.finish(respond::to_https(head, port), Some(route));
     }
-    // A route may be reached by a host with other options than those that it names: by a path that the host's own rules
-    // leave over.
-    let met = |own: &TlsOptions| client.tls.as_ref().is_some_and(|tls| tls.options.meets(own));
+    // A route may be reached by a host with other options than those that it names: the host has several, or its own
+    // rules leave the path over.
+    let met = |own: &TlsOptions| client.tls.as_ref().is_some_and(|tls| tls.options.meets(own, &tls.shaken));
     if matches!(&route.action, Action::Closed(_)) || !route.tls.as_deref().is_none_or(met) {
         return record.finish(respond::closed(), Some(route));
     }

@@ -28,7 +28,7 @@ use crate::{
     shared::Shared,
     table::{
         Table, TlsOptions,
-        tls::{Made, Policy, Protocol, Terms},
+        tls::{Made, Policy, Protocol, Shaken, Terms},
     },
 };
 
@@ -186,6 +186,21 @@ fn alpn(protocol: Protocol) -> &'static [u8] {
     match protocol {
         Protocol::Http2 => b"h2",
         Protocol::Http1 => b"http/1.1",
+    }
+}
+
+/// What a handshake has come to. `own_certificate` is whether the name that was asked for has one.
+pub(crate) fn shaken(session: &ServerConnection, own_certificate: bool) -> Shaken {
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => Version::Tls13,
+        _ => Version::Tls12,
+    };
+    Shaken {
+        version,
+        suite: session.negotiated_cipher_suite().map_or(0, |suite| u16::from(suite.suite())),
+        group: session.negotiated_key_exchange_group().map(|group| u16::from(group.name())),
+        own_certificate,
+        resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use rustls::{ServerConfig, server::danger::ClientCertVerifier};
 
-use crate::balance::transport::{Roots, Versions};
+use crate::balance::transport::{Roots, Version, Versions};
 
 /// What a client is asked for, the laxest first (`clientAuth.clientAuthType`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,20 +119,22 @@ impl Terms {
         )
     }
 
-    /// Whether whoever is let in by these would be let in by `other`, too: in what concerns protection, nothing here is
-    /// laxer.
-    fn covers(&self, other: &Self) -> bool {
-        fn within<T: PartialEq>(mine: Option<&[T]>, theirs: Option<&[T]>) -> bool {
-            theirs.is_none_or(|theirs| mine.is_some_and(|mine| mine.iter().all(|one| theirs.contains(one))))
-        }
-        let roots = |terms: &'_ Self| terms.roots.as_ref().map(|roots| Arc::clone(&roots.certificates));
-        self.client_auth.covers(other.client_auth)
-            && (!other.client_auth.verifies() || within(roots(self).as_deref(), roots(other).as_deref()))
-            && self.versions.oldest >= other.versions.oldest
-            && within(self.suites.as_deref(), other.suites.as_deref())
-            && within(self.groups.as_deref(), other.groups.as_deref())
-            && (self.sni_strict || !other.sni_strict)
-            && (!self.tickets || other.tickets)
+    /// Whether these ask of clients all that `other` does.
+    fn ask_of_clients_what(&self, other: &Self) -> bool {
+        let within = || match (&self.roots, &other.roots) {
+            (Some(mine), Some(theirs)) => mine.certificates.iter().all(|one| theirs.certificates.contains(one)),
+            _ => false,
+        };
+        self.client_auth.covers(other.client_auth) && (!other.client_auth.verifies() || within())
+    }
+
+    /// Whether a handshake keeps to these, but for what they ask of clients.
+    fn are_kept_by(&self, shaken: &Shaken) -> bool {
+        self.versions.has(shaken.version)
+            && self.suites.as_ref().is_none_or(|suites| suites.contains(&shaken.suite))
+            && self.groups.as_ref().is_none_or(|groups| shaken.group.is_some_and(|group| groups.contains(&group)))
+            && (!self.sni_strict || shaken.own_certificate)
+            && (self.tickets || !shaken.resumed)
     }
 }
 
@@ -149,6 +151,21 @@ impl PartialEq for Terms {
             && *protocols == other.protocols
             && *tickets == other.tickets
     }
+}
+
+/// What a handshake has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shaken {
+    /// The version of TLS.
+    pub version: Version,
+    /// The IANA number of the cipher suite.
+    pub suite: u16,
+    /// That of the group in which keys were exchanged; nothing where none were.
+    pub group: Option<u16>,
+    /// Whether the name that the client has asked for has a certificate of its own.
+    pub own_certificate: bool,
+    /// Whether it goes on with an earlier session.
+    pub resumed: bool,
 }
 
 /// What the proxy has made of terms.
@@ -234,11 +251,20 @@ impl TlsOptions {
         }
     }
 
-    /// Whether a connection that was made under these may carry requests for a route that names `own`, which may not be
-    /// what its host has.
-    pub fn meets(&self, own: &Self) -> bool {
-        let covers = || matches!((&self.policy, &own.policy), (Ok(mine), Ok(own)) if mine.terms.covers(&own.terms));
-        self.holds_for(own) == Standing::Holds || covers()
+    /// Whether these ask of clients all that `own` does, which a route names that is reached by a host with these. Where
+    /// they don't, nobody can be let in to that route.
+    pub fn stand_in_for(&self, own: &Self) -> bool {
+        match (&self.policy, &own.policy) {
+            (Ok(mine), Ok(own)) => mine.terms.ask_of_clients_what(&own.terms),
+            _ => false,
+        }
+    }
+
+    /// Whether a connection that was made under these may carry requests for a route that names `own`: those are the
+    /// same, or what was asked of the client, and what the handshake has come to, is what they want.
+    pub fn meets(&self, own: &Self, shaken: &Shaken) -> bool {
+        let kept = || own.policy.as_ref().is_ok_and(|own| own.terms.are_kept_by(shaken));
+        self.holds_for(own) == Standing::Holds || (self.stand_in_for(own) && kept())
     }
 
     /// The strictest comes last. Options that can't be had are the strictest of all; between equals, the name decides.

@@ -69,20 +69,27 @@ fn a_connection_outlives_a_change_of_its_options_unless_more_is_asked_of_clients
     assert_eq!(before.holds_for(&options("o", Terms::default())), Standing::Holds);
 }
 
+const SHAKEN: Shaken =
+    Shaken { version: Version::Tls13, suite: 1, group: Some(1), own_certificate: true, resumed: false };
+
 #[test]
-fn a_route_is_met_by_options_that_ask_all_that_its_own_do() {
-    let (lax, modern_, one, two) = (
+fn a_route_is_met_by_a_connection_that_keeps_to_its_own_options() {
+    let (lax, modern, one, two) = (
         options("a", Terms::default()),
         options("b", modern()),
         options("c", mutual(&[1])),
         options("d", mutual(&[2])),
     );
     let both = options("e", mutual(&[1, 2]));
-    assert!(one.meets(&lax) && one.meets(&both) && one.meets(&one));
-    assert!(!one.meets(&two), "certificates of others");
-    assert!(!both.meets(&one), "certificates of others besides");
-    assert!(!one.meets(&modern_) && !modern_.meets(&one) && modern_.meets(&lax));
-    assert!(!lax.meets(&refused("x")) && !refused("x").meets(&lax));
+    let meets = |mine: &TlsOptions, own: &TlsOptions| mine.meets(own, &SHAKEN);
+    assert!(meets(&one, &lax) && meets(&one, &both) && meets(&one, &one));
+    assert!(!meets(&one, &two), "certificates of others");
+    assert!(!meets(&both, &one), "certificates of others besides");
+    assert!(meets(&one, &modern) && !meets(&modern, &one) && meets(&modern, &lax));
+    let old = Shaken { version: Version::Tls12, ..SHAKEN };
+    assert!(!one.meets(&modern, &old), "a version that it does not speak");
+    assert!(modern.meets(&modern, &old), "from before a change");
+    assert!(!meets(&lax, &refused("x")) && !meets(&refused("x"), &lax));
 }
 
 fn terms() -> impl Strategy<Value = Terms> {
@@ -108,11 +115,20 @@ fn terms() -> impl Strategy<Value = Terms> {
     )
 }
 
-/// Who comes in under terms: what is shown (nothing, or a certificate of a number), a version, a suite, a group, whether
-/// the name is known, whether a session is resumed.
-type Comer = (Option<u8>, bool, u16, u16, bool, bool);
+fn shaken() -> impl Strategy<Value = Shaken> {
+    (any::<[bool; 3]>(), 1_u16..4, prop::option::of(1_u16..4)).prop_map(
+        |([modern, own_certificate, resumed], suite, group)| Shaken {
+            version: if modern { Version::Tls13 } else { Version::Tls12 },
+            suite,
+            group,
+            own_certificate,
+            resumed,
+        },
+    )
+}
 
-fn lets_in(terms: &Terms, (shown, modern, suite, group, known, resumes): Comer) -> bool {
+/// Whether a client comes in that shows nothing, or a certificate of a number.
+fn lets_in(terms: &Terms, shown: Option<u8>, shaken: &Shaken) -> bool {
     let issued = |n: u8| terms.roots.iter().flat_map(|roots| roots.certificates.iter()).any(|c| c.as_ref() == [n]);
     let shown = match (terms.client_auth, shown) {
         (ClientAuth::Require | ClientAuth::RequireAndVerify, None) => false,
@@ -120,27 +136,25 @@ fn lets_in(terms: &Terms, (shown, modern, suite, group, known, resumes): Comer) 
         _ => true,
     };
     shown
-        && (modern || terms.versions.oldest == Version::Tls12)
-        && terms.suites.as_ref().is_none_or(|suites| suites.contains(&suite))
-        && terms.groups.as_ref().is_none_or(|groups| groups.contains(&group))
-        && (known || !terms.sni_strict)
-        && (terms.tickets || !resumes)
+        && (shaken.version == Version::Tls13 || terms.versions.oldest == Version::Tls12)
+        && terms.suites.as_ref().is_none_or(|suites| suites.contains(&shaken.suite))
+        && terms.groups.as_ref().is_none_or(|groups| shaken.group.is_some_and(|group| groups.contains(&group)))
+        && (shaken.own_certificate || !terms.sni_strict)
+        && (terms.tickets || !shaken.resumed)
 }
 
 proptest! {
-    /// Whoever comes in under terms that meet others comes in under those, too.
+    /// Whoever came in under some terms and is let through to a route with others would have come in under those, too.
     #[test]
-    fn terms_that_meet_others_let_nobody_in_that_those_refuse(
+    fn a_route_lets_nobody_in_that_its_own_options_would_refuse(
         mine in terms(),
-        other in terms(),
-        comer in any::<(Option<u8>, bool, bool, bool)>(),
-        suite in 1_u16..4,
-        group in 1_u16..4,
+        own in terms(),
+        shown in prop::option::of(1_u8..4),
+        shaken in shaken(),
     ) {
-        let (shown, modern, known, resumes) = comer;
-        let comer = (shown.map(|n| n % 4), modern, suite, group, known, resumes);
-        if options("mine", mine.clone()).meets(&options("other", other.clone())) && lets_in(&mine, comer) {
-            prop_assert!(lets_in(&other, comer), "{mine:?}\n{other:?}\n{comer:?}");
+        let meets = options("mine", mine.clone()).meets(&options("own", own.clone()), &shaken);
+        if meets && lets_in(&mine, shown, &shaken) {
+            prop_assert!(lets_in(&own, shown, &shaken), "{mine:?}\n{own:?}\n{shown:?} {shaken:?}");
         }
     }
 
