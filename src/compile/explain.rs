@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::{
     balance::{Policy, Service, transport::Version},
     table::{
-        Action, Matcher, Route, Table,
+        Action, Matcher, Route, Table, TlsOptions,
         path::Listed,
         tls::{OptionsId, Terms},
     },
@@ -148,11 +148,10 @@ fn outcome(table: &Table, route: &Route, question: Question<'_>) -> Vec<String> 
         return vec![format!("redirected to {to}, as all plain HTTP is")];
     }
     let host = table.tls(question.entrypoint, question.host);
-    if let Some(own) = route.tls.as_ref().filter(|own| own.id != host.id) {
-        if !host.stand_in_for(own) {
-            let text = "its host's do not ask of clients what they do";
-            return vec![format!("answered with 503: the route names the TLS options {}, and {text}", own.id)];
-        }
+    let unmet = |own: &&Arc<TlsOptions>| own.id != host.id && !host.stand_in_for(own);
+    if let Some(own) = route.tls.as_ref().filter(unmet) {
+        let text = "its host's do not ask of clients what they do";
+        return vec![format!("answered with 503: the route names the TLS options {}, and {text}", own.id)];
     }
     if let Action::Closed(reason) = &route.action {
         return vec![format!("the route is closed, answered with 503: {reason}")];

@@ -90,9 +90,10 @@ impl Held<'_> {
             ),
             (Ok(_), Some(own)) => (
                 format!(
-                    "{host} is under TLSOption {}, which Ingress {by} names and which is stricter than {}; whoever keeps \
-                     to that one but not to this one gets 503",
-                    to.id, own.id
+                    "{host} is under TLSOption {}, which Ingress {by} names and which is stricter than {own}; a client that \
+                     {own} itself would refuse gets 503",
+                    to.id,
+                    own = own.id
                 ),
                 one,
             ),
