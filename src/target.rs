@@ -73,6 +73,11 @@ impl Target {
         self.path.as_deref().unwrap_or_else(|| self.received.path())
     }
 
+    /// What the client sent, whatever has become of the path since.
+    pub fn received(&self) -> &PathAndQuery {
+        &self.received
+    }
+
     /// The query without its `?`, as received.
     pub fn query(&self) -> Option<&str> {
         self.received.query()
@@ -179,6 +184,43 @@ pub fn comparable(path: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// Text of a user as it stands in a normalised path: unreserved characters plain, hex digits upper case, and encoded
+/// what may not stand in a path (RFC 3986 §3.3): a space, `é`, `?`, a `%` without two hex digits behind it.
+pub fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        let (byte, escaped) = match (byte, tail) {
+            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest = after;
+                (hex(*high) << 4 | hex(*low), true)
+            }
+            _ => (*byte, false),
+        };
+        let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        if unreserved || (!escaped && PLAIN.get(usize::from(byte)).copied().unwrap_or(false)) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+/// Whether every `%` has two hex digits behind it.
+pub fn escapes_are_whole(text: &str) -> bool {
+    let whole = |after: &str| after.get(..2).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    text.split('%').skip(1).all(whole)
 }
 
 /// A quick look that says yes only to what is surely normal.

@@ -10,27 +10,23 @@ mod pool;
 mod users;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 pub use users::Users;
 
 use self::users::Busy;
-use super::{Flow, Head, InvalidField, headers, plain};
-use crate::body::Body;
-
-/// The longest Authorization value that is looked at, in bytes.
-const MAX_AUTHORIZATION: usize = 8 * 1024;
-
-/// Traefik's realm where none is given.
-const DEFAULT_REALM: &str = "traefik";
+use super::{
+    Flow, Head, InvalidField,
+    login::{self, Login},
+    plain,
+};
 
 /// Traefik's `basicAuth`, ready to run. Its `Debug` shows no hash.
 #[derive(Debug)]
 pub struct BasicAuth {
     users: Users,
+    login: Login,
     challenge: HeaderValue,
-    remove_header: bool,
-    header_field: Option<HeaderName>,
 }
 
 impl BasicAuth {
@@ -46,78 +42,33 @@ impl BasicAuth {
         remove_header: bool,
         header_field: Option<&str>,
     ) -> Result<Self, InvalidField> {
-        let realm = realm.filter(|r| !r.is_empty()).unwrap_or(DEFAULT_REALM);
-        // RFC 9110 §5.6.4: a quoted string.
-        let quoted = realm.replace('\\', "\\\\").replace('"', "\\\"");
-        let challenge = HeaderValue::try_from(format!("Basic realm=\"{quoted}\"").into_bytes())
-            .map_err(|_| InvalidField::new("realm", "the realm has a control character", "Remove it"))?;
-        let header_field = match header_field.filter(|h| !h.is_empty()) {
-            None => None,
-            Some(text) => {
-                let name = headers::name(text, "headerField")?;
-                if headers::is_the_proxys(&name) || name == header::HOST {
-                    let message = format!("`{text}` can't hold a user's name");
-                    return Err(InvalidField::new("headerField", message, "Choose a name like X-WebAuth-User"));
-                }
-                Some(name)
-            }
-        };
-        Ok(Self { users, challenge, remove_header, header_field })
+        let login = Login::new(login::realm_or_default(realm), remove_header, header_field)?;
+        let challenge = HeaderValue::try_from(format!("Basic realm={}", login.quoted_realm).into_bytes())
+            .map_err(|_| InvalidField::new("realm", "the realm can't be sent", "Choose another"))?;
+        Ok(Self { users, login, challenge })
     }
 
     /// Lets the request pass if its Authorization names a user with the right password, else answers 401. While the
     /// password threads have more to do than they can queue, a user who isn't known by now gets 503.
     pub async fn request(&self, head: &mut Head) -> Flow {
-        if let Some(field) = &self.header_field {
-            remove_spellings(&mut head.headers, field);
-        }
+        self.login.clear(&mut head.headers);
         let Some((user, password)) = credentials(&head.headers) else {
-            return Flow::Respond(self.unauthorized());
+            return Flow::Respond(login::unauthorized(self.challenge.clone()));
         };
         match self.users.check(&user, &password).await {
             Ok(true) => {}
-            Ok(false) => return Flow::Respond(self.unauthorized()),
+            Ok(false) => return Flow::Respond(login::unauthorized(self.challenge.clone())),
             Err(Busy) => return Flow::Respond(plain(StatusCode::SERVICE_UNAVAILABLE)),
         }
-        if self.remove_header {
-            head.headers.remove(header::AUTHORIZATION);
-        }
-        if let Some(field) = &self.header_field
-            && let Ok(value) = HeaderValue::from_bytes(user.as_bytes())
-        {
-            head.headers.insert(field.clone(), value);
-        }
-        head.user = Some(user);
+        self.login.tell(head, user);
         Flow::Continue
-    }
-
-    fn unauthorized(&self) -> Response<Body> {
-        let mut answer = plain(StatusCode::UNAUTHORIZED);
-        *answer.body_mut() = Body::from("401 Unauthorized\n");
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, self.challenge.clone());
-        answer
-    }
-}
-
-/// Removes what a backend might read as this header: many take `X_User` for `X-User`.
-fn remove_spellings(headers: &mut HeaderMap, field: &HeaderName) {
-    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    let same = |name: &HeaderName| name.as_str().bytes().map(dashed).eq(field.as_str().bytes().map(dashed));
-    let found: Vec<HeaderName> = headers.keys().filter(|name| same(name)).cloned().collect();
-    for name in found {
-        headers.remove(name);
     }
 }
 
 /// User and password of the one Authorization header, if it is well-formed (RFC 7617 §2: UTF-8 user, no control
 /// characters in either).
 fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    if value.len() > MAX_AUTHORIZATION {
-        return None;
-    }
-    let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+    let (scheme, encoded) = login::authorization(headers)?.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }

@@ -8,7 +8,7 @@ use std::{pin::Pin, sync::Arc};
 
 use http::{Response, StatusCode, response};
 
-use super::{Flow, Head, Middleware, Request, Upstream};
+use super::{Flow, Head, Middleware, Request, Upstream, content_type};
 use crate::body::Body;
 
 /// The middlewares of a route, outermost first. `chain` has been expanded, `sticky` is an option of the route. A clone
@@ -94,6 +94,11 @@ impl<U: Upstream> Next<'_, U> {
         self.chain.run_from(self.at, request, self.upstream).await
     }
 
+    /// Whether nothing is inside but the endpoint, which leaves the head of a request as it is.
+    pub fn is_innermost(&self) -> bool {
+        self.at >= self.chain.len()
+    }
+
     /// The way to other services than the route's own.
     pub fn upstream(&mut self) -> &mut U {
         self.upstream
@@ -107,11 +112,24 @@ impl Middleware {
         match self {
             Self::Headers(m) => m.request(head),
             Self::RedirectScheme(m) => m.request(head),
+            Self::RedirectRegex(m) => m.request(head),
+            Self::AddPrefix(m) => m.request(head),
             Self::StripPrefix(m) => m.request(head),
+            Self::StripPrefixRegex(m) => m.request(head),
+            Self::ReplacePath(m) => m.request(head),
+            Self::ReplacePathRegex(m) => m.request(head),
+            Self::EncodedCharacters(m) => m.request(head),
+            Self::ContentType => content_type::request(head),
             Self::BasicAuth(m) => m.request(head).await,
+            Self::DigestAuth(m) => m.request(head),
+            Self::PassTlsClientCert(m) => m.request(head),
+            Self::ForwardAuth(_) => Flow::Around,
             Self::IpAllowList(m) => m.request(head),
             Self::RateLimit(m) => m.request(head).await,
             Self::InFlight(m) => m.request(request),
+            Self::Compress(m) => m.request(head),
+            Self::GrpcWeb(m) => m.request(head),
+            Self::Buffering(_) | Self::Retry(_) | Self::CircuitBreaker(_) | Self::Errors(_) => Flow::Around,
         }
     }
 
@@ -125,6 +143,14 @@ impl Middleware {
     /// Those that stand around all that is inside of them.
     async fn around<U: Upstream>(&self, request: &mut Request, mut next: Next<'_, U>) -> Response<Body> {
         match self {
+            Self::ForwardAuth(m) => m.around(request, next).await,
+            Self::Buffering(m) => m.around(request, next).await,
+            Self::Compress(m) => m.around(request, next).await,
+            Self::GrpcWeb(m) => m.around(request, next).await,
+            Self::Retry(m) => m.around(request, next).await,
+            Self::CircuitBreaker(m) => m.around(request, next).await,
+            Self::Errors(m) => m.around(request, next).await,
+            Self::ContentType => content_type::around(request, next).await,
             // The others have said on the request side what they want.
             _ => next.run(request).await,
         }

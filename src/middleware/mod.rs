@@ -5,16 +5,41 @@
 //! table is compiled (header values, regexes, password hashes) is held ready here. Nothing in this room knows
 //! Kubernetes types, and nothing opens a socket.
 
+pub mod add_prefix;
 pub mod basic_auth;
+pub mod buffering;
 mod chain;
+pub mod circuit_breaker;
+pub mod compress;
+mod content_type;
+pub mod digest_auth;
+pub mod encoded_characters;
+pub mod errors;
+pub mod expression;
+pub mod forward_auth;
+pub mod grpc_web;
 pub mod headers;
 pub mod in_flight;
 mod invalid;
 pub mod ip_allow_list;
+pub mod kept;
+mod login;
+pub mod pass_tls_client_cert;
+mod pattern;
+mod process_key;
 pub mod rate_limit;
+mod redirect;
+pub mod redirect_regex;
 pub mod redirect_scheme;
+pub mod replace_path;
+pub mod replace_path_regex;
+pub mod retry;
+mod rewrite;
 pub mod source;
+mod spelling;
+pub mod statuses;
 pub mod strip_prefix;
+pub mod strip_prefix_regex;
 mod upstream;
 
 use std::{fmt::Debug, net::IpAddr, sync::Arc};
@@ -23,15 +48,31 @@ use http::{HeaderMap, Method, Response, StatusCode, header};
 use rustls_pki_types::CertificateDer;
 use smallvec::SmallVec;
 
+pub use add_prefix::AddPrefix;
 pub use basic_auth::BasicAuth;
+pub use buffering::Buffering;
 pub use chain::{Chain, Next};
+pub use circuit_breaker::CircuitBreaker;
+pub use compress::Compress;
+pub use digest_auth::DigestAuth;
+pub use encoded_characters::EncodedCharacters;
+pub use errors::Errors;
+pub use forward_auth::ForwardAuth;
+pub use grpc_web::GrpcWeb;
 pub use headers::Headers;
 pub use in_flight::InFlight;
 pub use invalid::InvalidField;
 pub use ip_allow_list::IpAllowList;
+pub use pass_tls_client_cert::PassTlsClientCert;
 pub use rate_limit::RateLimit;
+pub use redirect_regex::RedirectRegex;
 pub use redirect_scheme::RedirectScheme;
+pub use replace_path::ReplacePath;
+pub use replace_path_regex::ReplacePathRegex;
+pub use retry::Retry;
+pub use statuses::Statuses;
 pub use strip_prefix::StripPrefix;
+pub use strip_prefix_regex::StripPrefixRegex;
 pub use upstream::{Failed, Upstream};
 
 use crate::{
@@ -50,6 +91,8 @@ pub struct Request {
     pub kind: BodyKind,
     /// Whether the client wants to switch protocols (WebSocket): its answer may be a 101, which is passed on as it is.
     pub upgrade: bool,
+    /// Whether its answer may end with trailers: the client takes them, or a middleware makes something of them.
+    pub trailers: bool,
     /// What it is counted by until its answer has ended, tunnels included.
     pub permits: Permits,
 }
@@ -101,16 +144,48 @@ pub enum Middleware {
     Headers(Arc<Headers>),
     /// `redirectScheme`
     RedirectScheme(RedirectScheme),
+    /// `redirectRegex`
+    RedirectRegex(Arc<RedirectRegex>),
+    /// `addPrefix`
+    AddPrefix(Arc<AddPrefix>),
     /// `stripPrefix`
     StripPrefix(Arc<StripPrefix>),
+    /// `stripPrefixRegex`
+    StripPrefixRegex(Arc<StripPrefixRegex>),
+    /// `replacePath`
+    ReplacePath(Arc<ReplacePath>),
+    /// `replacePathRegex`
+    ReplacePathRegex(Arc<ReplacePathRegex>),
+    /// `encodedCharacters`
+    EncodedCharacters(EncodedCharacters),
+    /// `contentType`
+    ContentType,
     /// `basicAuth`
     BasicAuth(Arc<BasicAuth>),
+    /// `digestAuth`
+    DigestAuth(Arc<DigestAuth>),
+    /// `forwardAuth`
+    ForwardAuth(Arc<ForwardAuth>),
+    /// `passTLSClientCert`
+    PassTlsClientCert(PassTlsClientCert),
     /// `ipAllowList`, `ipWhiteList`
     IpAllowList(Arc<IpAllowList>),
     /// `rateLimit`
     RateLimit(Arc<RateLimit>),
     /// `inFlightReq`
     InFlight(Arc<InFlight>),
+    /// `buffering`
+    Buffering(Arc<Buffering>),
+    /// `compress`
+    Compress(Arc<Compress>),
+    /// `grpcWeb`
+    GrpcWeb(Arc<GrpcWeb>),
+    /// `retry`
+    Retry(Arc<Retry>),
+    /// `circuitBreaker`
+    CircuitBreaker(Arc<CircuitBreaker>),
+    /// `errors`
+    Errors(Arc<Errors>),
 }
 
 impl Middleware {
@@ -120,6 +195,7 @@ impl Middleware {
         match self {
             Self::RateLimit(m) => Some(Self::RateLimit(Arc::new(m.fresh()))),
             Self::InFlight(m) => Some(Self::InFlight(Arc::new(m.fresh()))),
+            Self::CircuitBreaker(m) => Some(Self::CircuitBreaker(Arc::new(m.fresh()))),
             _ => None,
         }
     }
@@ -129,6 +205,7 @@ impl Middleware {
         match (self, other) {
             (Self::RateLimit(m), Self::RateLimit(other)) => m.is_like(other),
             (Self::InFlight(m), Self::InFlight(other)) => m.is_like(other),
+            (Self::CircuitBreaker(m), Self::CircuitBreaker(other)) => m.is_like(other),
             _ => false,
         }
     }

@@ -3,9 +3,7 @@
 //! Takes the scheme and port to redirect to; answers with a Location of that scheme, the host the request was routed
 //! by, and the normalised path with its query. It never echoes bytes that were not understood.
 
-use http::{HeaderValue, Method, StatusCode, header};
-
-use super::{Flow, Head, InvalidField, plain};
+use super::{Flow, Head, InvalidField, redirect};
 
 /// Traefik's `redirectScheme`, ready to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,24 +51,13 @@ impl RedirectScheme {
         if head.secure == self.https && port == self.port {
             return Flow::Continue;
         }
-        let Some(location) = self.location(head) else {
-            return Flow::Respond(plain(StatusCode::BAD_REQUEST));
-        };
-        let status = match (self.permanent, head.method == Method::GET) {
-            (false, true) => StatusCode::FOUND,
-            (false, false) => StatusCode::TEMPORARY_REDIRECT,
-            (true, true) => StatusCode::MOVED_PERMANENTLY,
-            (true, false) => StatusCode::PERMANENT_REDIRECT,
-        };
-        let mut answer = plain(status);
-        answer.headers_mut().insert(header::LOCATION, location);
-        Flow::Respond(answer)
+        if !redirect::is_host(&head.host) {
+            return redirect::bad_request();
+        }
+        redirect::to(&self.url(head), self.permanent, &head.method)
     }
 
-    fn location(&self, head: &Head) -> Option<HeaderValue> {
-        if !is_host(&head.host) {
-            return None;
-        }
+    fn url(&self, head: &Head) -> String {
         let mut url = String::with_capacity(head.host.len() + head.target.path().len() + 16);
         url.push_str(if self.https { "https://" } else { "http://" });
         url.push_str(&head.host);
@@ -78,42 +65,17 @@ impl RedirectScheme {
             url.push(':');
             url.push_str(itoa::Buffer::new().format(port));
         }
-        push_uri(&mut url, head.target.path());
+        url.push_str(head.target.path());
         if let Some(query) = head.target.query() {
             url.push('?');
-            push_uri(&mut url, query);
+            url.push_str(query);
         }
-        HeaderValue::try_from(url).ok()
+        url
     }
 }
 
 fn default_port(https: bool) -> u16 {
     if https { 443 } else { 80 }
-}
-
-/// A name or an address that means the same to every parser of URLs.
-fn is_host(host: &str) -> bool {
-    match host.strip_prefix('[') {
-        Some(rest) => rest
-            .strip_suffix(']')
-            .is_some_and(|ip| !ip.is_empty() && ip.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.')),
-        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')),
-    }
-}
-
-/// Appends URI text; what may not stand in a URI (RFC 3986 §2) is percent-encoded.
-fn push_uri(url: &mut String, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in text.bytes() {
-        if matches!(byte, 0..=b' ' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f..) {
-            url.push('%');
-            for nibble in [byte >> 4, byte & 15] {
-                url.push(HEX.get(usize::from(nibble)).copied().map_or('0', char::from));
-            }
-        } else {
-            url.push(char::from(byte));
-        }
-    }
 }
 
 #[cfg(test)]

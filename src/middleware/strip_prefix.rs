@@ -3,12 +3,13 @@
 //! The prefix is compared by character, as Traefik does (`/api` also strips `/apiary`), with the normalised path; what
 //! is left is normalised again, and a path that leaves the root is refused.
 
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::HeaderValue;
 
-use super::{Flow, Head, InvalidField};
-use crate::body::Body;
-
-const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+use super::{
+    Flow, Head, InvalidField,
+    rewrite::{X_FORWARDED_PREFIX, bad_request},
+};
+use crate::target::encode;
 
 /// Traefik's `stripPrefix`, ready to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl StripPrefix {
                 let message = format!("`{}` has a control character", prefix.escape_debug());
                 InvalidField::new(format!("prefixes[{index}]"), message, "Remove it")
             })?;
-            let path = path_form(prefix);
+            let path = encode(prefix);
             let written = (path != prefix && !prefix.contains('%')).then(|| prefix.to_owned());
             kept.push(Prefix { path, written, header });
         }
@@ -60,9 +61,7 @@ impl StripPrefix {
             return Flow::Continue;
         };
         if head.target.rewrite(&rest).is_err() {
-            let mut refusal = Response::new(Body::Empty);
-            *refusal.status_mut() = StatusCode::BAD_REQUEST;
-            return Flow::Respond(refusal);
+            return bad_request();
         }
         head.headers.append(X_FORWARDED_PREFIX, prefix.header.clone());
         Flow::Continue
@@ -72,43 +71,6 @@ impl StripPrefix {
 impl Prefix {
     fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
         path.strip_prefix(self.path.as_str()).or_else(|| path.strip_prefix(self.written.as_deref()?))
-    }
-}
-
-/// How a prefix stands in a normalised path: unreserved characters plain, hex digits upper case, and encoded what may
-/// not stand in a path (RFC 3986 §3.3).
-fn path_form(prefix: &str) -> String {
-    let mut out = String::with_capacity(prefix.len());
-    let mut rest = prefix.as_bytes();
-    while let [byte, tail @ ..] = rest {
-        rest = tail;
-        let (byte, escaped) = match (byte, tail) {
-            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                rest = after;
-                (hex(*high) << 4 | hex(*low), true)
-            }
-            _ => (*byte, false),
-        };
-        let plain = match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => true,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' | b'/' => {
-                !escaped
-            }
-            _ => false,
-        };
-        if plain {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
-fn hex(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => (digit | 0x20) - b'a' + 10,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What middlewares reach the network by: the proxy has the sockets.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::Response;
 
@@ -16,6 +16,14 @@ pub trait Upstream {
     /// Asks an endpoint of another service. The request gets the forwarded headers of the one that is being served, and
     /// its Host unless `head.upstream_host` is set. Where no endpoint answers, the answer bears [`Failed`].
     fn fetch(&mut self, service: &Arc<Service>, request: Request) -> impl Future<Output = Response<Body>>;
+
+    /// Notes that a middleware sends the request once more: for the metric and the access log.
+    fn retried(&mut self) {}
+
+    /// The longest silence in the middle of a body, for who reads the client's by itself; zero is no limit.
+    fn body_idle(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// An extension of answers that the proxy makes itself because no endpoint has answered.
@@ -25,3 +33,6 @@ pub struct Failed {
     /// method.
     pub unsent: bool,
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

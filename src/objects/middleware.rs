@@ -159,7 +159,11 @@ impl MiddlewareSpec {
 
     /// The Secrets that are named, all in the Middleware's own namespace.
     pub fn secrets(&self) -> Vec<&str> {
-        self.basic_auth.iter().filter_map(|auth| auth.secret.as_deref()).collect()
+        let basic = self.basic_auth.iter().filter_map(|auth| auth.secret.as_deref());
+        let digest = self.digest_auth.iter().filter_map(|auth| auth.secret.as_deref());
+        let tls = self.forward_auth.iter().filter_map(|auth| auth.tls.as_ref());
+        let tls = tls.flat_map(|tls| [tls.ca_secret.as_deref(), tls.cert_secret.as_deref()]).flatten();
+        basic.chain(digest).chain(tls).collect()
     }
 
     /// What was written, is valid, and does nothing: for warnings.
@@ -173,10 +177,19 @@ impl MiddlewareSpec {
             ));
         }
         found.extend(self.strip_prefix.iter().flat_map(StripPrefix::without_effect));
+        found.extend(self.forward_auth.iter().flat_map(|auth| auth.without_effect()));
+        found.extend(self.pass_tls_client_cert.iter().flat_map(PassTlsClientCert::without_effect));
+        found.extend(self.strip_prefix_regex.as_ref().and_then(StripPrefixRegex::without_effect));
+        found.extend(self.add_prefix.as_ref().and_then(AddPrefix::without_effect));
+        found.extend(self.encoded_characters.as_ref().and_then(EncodedCharacters::without_effect));
+        found.extend(self.content_type.as_ref().and_then(ContentType::without_effect));
         found.extend(self.ip_allow_list.iter().flat_map(|list| list.without_effect()));
         found.extend(self.ip_white_list.iter().flat_map(|list| list.without_effect()));
         found.extend(self.rate_limit.iter().flat_map(|limit| limit.without_effect()));
         found.extend(self.in_flight_req.iter().flat_map(|limit| limit.without_effect()));
+        found.extend(self.errors.iter().flat_map(|errors| errors.without_effect()));
+        found.extend(self.grpc_web.iter().flat_map(GrpcWeb::without_effect));
+        found.extend(self.retry.iter().flat_map(|retry| retry.without_effect()));
         found
     }
 }

@@ -43,8 +43,6 @@ pub(crate) struct Facts {
     pub(crate) upgrade: Option<HeaderValue>,
     /// The client waits for a 100 before it sends the body.
     pub(crate) expect: bool,
-    /// The client takes trailers.
-    pub(crate) trailers: bool,
     /// The request came over HTTP/2.
     pub(crate) http2: bool,
     /// The Host as the client wrote it.
@@ -52,7 +50,7 @@ pub(crate) struct Facts {
 }
 
 /// The names that are ours to set: what a client sends under them is dropped, unless its peer is trusted.
-const MANAGED: [&str; 11] = [
+const MANAGED: [&str; 12] = [
     "x-forwarded-for",
     "x-forwarded-proto",
     "x-forwarded-host",
@@ -64,6 +62,8 @@ const MANAGED: [&str; 11] = [
     "x-forwarded-method",
     "x-forwarded-tls-client-cert",
     "x-forwarded-tls-client-cert-info",
+    // Traefik passes a client's on. Nobody but a proxy has a use for it, and a backend behind replacePath believes it.
+    "x-replaced-path",
 ];
 
 /// Whether a name is one of [`MANAGED`], in any spelling that a backend could take for it (`_` for `-`).
@@ -131,7 +131,7 @@ pub(crate) fn admit(
         }
         None => (String::new(), None),
     };
-    facts.trailers = http2 || (found.te && lists(&parts.headers, &header::TE, b"trailers"));
+    let trailers = http2 || (found.te && lists(&parts.headers, &header::TE, b"trailers"));
     if found.connection {
         connection(&mut parts.headers, &found, parts.version, &mut facts);
     }
@@ -158,7 +158,7 @@ pub(crate) fn admit(
     };
     let body = if kind.has_bytes() { Body::Client(body) } else { Body::Empty };
     let upgrade = facts.upgrade.is_some();
-    Ok((middleware::Request { head, body, kind, upgrade, permits: Permits::new() }, facts))
+    Ok((middleware::Request { head, body, kind, upgrade, trailers, permits: Permits::new() }, facts))
 }
 
 fn look(headers: &HeaderMap, trusted: bool) -> Found {

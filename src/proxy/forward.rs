@@ -3,7 +3,7 @@
 //! admit → look up → middlewares → pick → check out → send → (next endpoint) → answer back through the middlewares.
 //! Middlewares come back here by [`Upstream`]: for the endpoint, and for other services that they ask.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -112,12 +112,14 @@ impl Upstream for Exchange<'_> {
         let Action::Forward(service) = &self.route.action else { return respond::closed() };
         let delivery = Delivery {
             worker: self.worker,
+            served: true,
             client: self.client,
             service,
             sticky: self.route.sticky.as_ref(),
             facts: self.facts,
             head: &request.head,
             kind: request.kind,
+            trailers: request.trailers,
         };
         let body = request.kind.has_bytes().then(|| std::mem::take(&mut request.body));
         let left = Left { body, upload: None, upgrade: &mut self.upgrade, permits: &mut request.permits };
@@ -128,28 +130,41 @@ impl Upstream for Exchange<'_> {
         let facts = Facts { http2: self.facts.http2, host: self.facts.host.clone(), ..Facts::default() };
         let delivery = Delivery {
             worker: self.worker,
+            served: false,
             client: self.client,
             service,
             sticky: None,
             facts: &facts,
             head: &request.head,
             kind: request.kind,
+            trailers: request.trailers,
         };
         let body = request.kind.has_bytes().then_some(request.body);
         let left = Left { body, upload: None, upgrade: &mut None, permits: &mut request.permits };
         delivery.run(left, None).await
+    }
+
+    fn retried(&mut self) {
+        self.record.retried();
+    }
+
+    fn body_idle(&self) -> Duration {
+        self.worker.settings.limits.body
     }
 }
 
 /// A request on its way to an endpoint: the part of its life that may be tried again.
 struct Delivery<'a> {
     worker: &'a Rc<Worker>,
+    /// Whether it is the client's request, and not one of a middleware's own.
+    served: bool,
     client: &'a Client,
     service: &'a Arc<Service>,
     sticky: Option<&'a Sticky>,
     facts: &'a Facts,
     head: &'a Head,
     kind: BodyKind,
+    trailers: bool,
 }
 
 /// So many streams on connections that stand already are tried for one request.
@@ -236,6 +251,7 @@ impl Delivery<'_> {
             head: self.head,
             facts: self.facts,
             kind: self.kind,
+            trailers: self.trailers,
             client: self.client,
             settings: &self.worker.settings,
             authority: pool.authority.as_ref(),
@@ -271,7 +287,7 @@ impl Delivery<'_> {
             head_bytes: limits.head_bytes,
         };
         let answer = connection.exchange(&asked, &mut left.upload, pool).await?;
-        self.client.activity.body_is_sent(answer.all_sent);
+        self.body_is_sent(answer.all_sent);
         let body = match answer.body {
             AnswerBody::Body(body) => body,
             AnswerBody::Switched(stream, said) => {
@@ -299,13 +315,13 @@ impl Delivery<'_> {
         let body = left.body.take().or_else(|| left.upload.take().map(Upload::into_body));
         let idle = Idle::new(limits.body);
         let outgoing = Outgoing::new(body, idle.other());
-        let over = outgoing.over();
+        let progress = outgoing.progress();
         let request = outbound
             .request(service.options.scheme, outgoing)
             .map_err(|_| Error::Malformed("the request can't be said in HTTP/2"))?;
-        match turn.send(request, limits.response, Rc::clone(&over), idle).await {
+        match turn.send(request, limits.response, Rc::clone(&progress), idle).await {
             Ok(mut response) => {
-                self.client.activity.body_is_sent(over.get());
+                self.body_is_sent(progress.over());
                 clean_answer(response.headers_mut());
                 *response.version_mut() = http::Version::HTTP_11;
                 Ok(response)
@@ -315,6 +331,13 @@ impl Delivery<'_> {
                 Err(Error::Closed { sent: false })
             }
             Err((error, None)) => Err(error),
+        }
+    }
+
+    /// Notes whether the client's body has been read to its end. Questions of middlewares say nothing of that.
+    fn body_is_sent(&self, sent: bool) {
+        if self.served {
+            self.client.activity.body_is_sent(sent);
         }
     }
 

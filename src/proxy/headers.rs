@@ -25,6 +25,8 @@ pub(crate) struct Outbound<'a> {
     pub(crate) facts: &'a Facts,
     /// The body's framing.
     pub(crate) kind: BodyKind,
+    /// Whether the endpoint is told that trailers are understood.
+    pub(crate) trailers: bool,
     pub(crate) client: &'a Client,
     pub(crate) settings: &'a Settings,
     /// The endpoint's address as a Host.
@@ -78,7 +80,7 @@ impl Outbound<'_> {
             out.put_slice(b"\r\n");
         };
         self.fields(&mut line);
-        match (&self.facts.upgrade, self.facts.trailers) {
+        match (&self.facts.upgrade, self.trailers) {
             (Some(protocol), _) => {
                 line(&header::CONNECTION, b"upgrade");
                 line(&header::UPGRADE, protocol.as_bytes());
@@ -120,7 +122,7 @@ impl Outbound<'_> {
                 headers.append(name.clone(), value);
             }
         });
-        if self.facts.trailers {
+        if self.trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
         if let BodyKind::Length(length) = self.kind {

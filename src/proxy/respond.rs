@@ -15,7 +15,9 @@ pub(crate) fn no_route() -> Response<Body> {
 
 /// The service has no endpoint that could be tried.
 pub(crate) fn no_server() -> Response<Body> {
-    text(StatusCode::SERVICE_UNAVAILABLE, "no available server\n")
+    let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, "no available server\n");
+    answer.extensions_mut().insert(Failed { unsent: true });
+    answer
 }
 
 /// A route that is closed, or whose service does not exist. Why is the operator's to know.

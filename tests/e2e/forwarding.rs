@@ -57,7 +57,7 @@ fn the_forwarded_port_is_that_of_the_host_never_the_one_we_bind() {
 }
 
 /// What a client may not say about itself.
-const SPOOFED: [(&str, &str); 20] = [
+const SPOOFED: [(&str, &str); 22] = [
     ("X-Forwarded-For", "203.0.113.9"),
     ("X-Forwarded-Proto", "https"),
     ("X-Forwarded-Host", "evil.test"),
@@ -78,6 +78,8 @@ const SPOOFED: [(&str, &str); 20] = [
     ("X_Forwarded_Prefix", "/evil"),
     ("X-Forwarded-Tls_Client_Cert", "evil"),
     ("X_Forwarded_Server", "evil"),
+    ("X-Replaced-Path", "/evil"),
+    ("X_Replaced_Path", "/evil"),
 ];
 
 #[test]
@@ -108,6 +110,7 @@ fn a_trusted_peer_is_believed() {
         ("X-Forwarded-Host", "outside.test"),
         ("X-Forwarded-Port", "8443"),
         ("X-Forwarded-Prefix", "/outer"),
+        ("X-Replaced-Path", "/outer/x"),
         ("X-Real-Ip", "203.0.113.9"),
     ];
     let request = seen(&["--trusted-ips", "127.0.0.1/32,10.0.0.0/8"], "app.test", &said);

@@ -9,6 +9,7 @@ use crate::{
         pool::{Asked, Use},
         references::References,
         services::{self, external_candidates},
+        transport,
     },
     objects::{
         Key, Kind, Meta,
@@ -30,6 +31,8 @@ pub(super) struct ByName<'a> {
     pub(super) scheme: Option<Scheme>,
     /// In place of what the Service itself says.
     pub(super) pass_host: Option<bool>,
+    /// The ServersTransport in place of the Service's own, and the namespace of the Middleware that names it.
+    pub(super) transport: Option<(&'a str, &'a Arc<str>)>,
 }
 
 /// A server as a Middleware names it in a URL.
@@ -78,6 +81,15 @@ impl Resolver<'_> {
         let mut options = found.options.clone();
         options.scheme = asked.scheme.unwrap_or(options.scheme);
         options.pass_host = asked.pass_host.unwrap_or(options.pass_host);
+        if let Some((name, namespace)) = asked.transport {
+            let kind = Kind::ServersTransport;
+            let references = References { view: self.view, claims: self.claims, namespace, kind };
+            let found = transport::asked_by(references, name, options.scheme, self.diagnostics);
+            options.transport = Some(found.map_err(|lost| Fault {
+                code: lost.code,
+                ..Fault::of(format!("{}.serversTransport", asked.field), lost.text, lost.help)
+            })?);
+        }
         let used = if options == found.options {
             Use::own(found.key)
         } else {
@@ -124,7 +136,7 @@ impl Resolver<'_> {
         let service = self.view.service(&key)?;
         let port = service.spec.ports.iter().find(|port| port.port == url.port)?;
         let external = &*service.spec.kind == "ExternalName";
-        (!external).then(|| ServiceKey { namespace: key.namespace, name: key.name, port: port.port })
+        (!external).then_some(ServiceKey { namespace: key.namespace, name: key.name, port: port.port })
     }
 
     fn using(&mut self, used: Use, options: Options, external: Option<Arc<str>>) -> Arc<Service> {

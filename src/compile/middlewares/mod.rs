@@ -9,10 +9,14 @@ use std::{
 
 mod asked;
 mod auth;
+mod bodies;
+mod client_cert;
 mod fault;
 mod headers;
 mod limits;
 mod paths;
+mod resilience;
+mod statuses;
 pub(super) mod values;
 
 use fault::Fault;
@@ -253,6 +257,9 @@ impl Resolver<'_> {
         if let Some(chain) = &spec.chain {
             return self.chain(chain, &middleware.meta, refs, above);
         }
+        if spec.content_type.as_ref().is_some_and(paths::is_switched_off) {
+            return Ok(());
+        }
         let of = middleware.meta.key();
         let middleware = self.step(middleware)?;
         self.steps.push(Step { middleware, of });
@@ -268,8 +275,30 @@ impl Resolver<'_> {
             paths::redirect_scheme(fields)
         } else if let Some(fields) = &spec.strip_prefix {
             paths::strip_prefix(fields)
+        } else if let Some(fields) = &spec.redirect_regex {
+            paths::redirect_regex(fields)
+        } else if let Some(fields) = &spec.add_prefix {
+            paths::add_prefix(fields)
+        } else if let Some(fields) = &spec.strip_prefix_regex {
+            paths::strip_prefix_regex(fields)
+        } else if let Some(fields) = &spec.replace_path {
+            paths::replace_path(fields)
+        } else if let Some(fields) = &spec.replace_path_regex {
+            paths::replace_path_regex(fields)
+        } else if let Some(fields) = &spec.encoded_characters {
+            Ok(paths::encoded_characters(fields))
+        } else if spec.content_type.is_some() {
+            Ok(Middleware::ContentType)
+        } else if let Some(plugins) = &spec.plugin {
+            Err(paths::plugin(plugins))
         } else if let Some(fields) = &spec.basic_auth {
             auth::basic(self.view, fields, meta)
+        } else if let Some(fields) = &spec.digest_auth {
+            auth::digest(self.view, fields, meta)
+        } else if let Some(fields) = &spec.forward_auth {
+            auth::forward(self, fields, meta)
+        } else if let Some(fields) = &spec.pass_tls_client_cert {
+            Ok(client_cert::pass(fields))
         } else if let Some(fields) = &spec.ip_allow_list {
             limits::ip_allow_list(fields)
         } else if let Some(fields) = &spec.ip_white_list {
@@ -278,6 +307,18 @@ impl Resolver<'_> {
             limits::rate_limit(fields)
         } else if let Some(fields) = &spec.in_flight_req {
             limits::in_flight_req(fields)
+        } else if let Some(fields) = &spec.compress {
+            bodies::compress(fields)
+        } else if let Some(fields) = &spec.grpc_web {
+            Ok(bodies::grpc_web(fields))
+        } else if let Some(fields) = &spec.buffering {
+            bodies::buffering(fields)
+        } else if let Some(fields) = &spec.retry {
+            resilience::retry(fields)
+        } else if let Some(fields) = &spec.circuit_breaker {
+            resilience::circuit_breaker(fields)
+        } else if let Some(fields) = &spec.errors {
+            resilience::errors(self, fields, meta)
         } else {
             let kind = spec.kinds().first().copied().unwrap_or_default();
             let help = "remove the reference if the route may go without it";

@@ -1,8 +1,8 @@
 //! Users and their passwords, as htpasswd files and `kubernetes.io/basic-auth` Secrets hold them.
 
-use std::{collections::HashMap, fmt, str::FromStr, sync::OnceLock};
+use std::{collections::HashMap, fmt, str::FromStr};
 
-use aws_lc_rs::{hmac, rand::SystemRandom};
+use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha1::{Digest as _, Sha1};
 use subtle::ConstantTimeEq;
@@ -13,7 +13,10 @@ use super::{
     md5_crypt::Md5Crypt,
     pool::Pool,
 };
-use crate::middleware::InvalidField;
+use crate::middleware::{
+    InvalidField,
+    process_key::{labelled, process_key},
+};
 
 /// The highest bcrypt cost: each step doubles the time, and all routes share the threads. 15 takes seconds.
 const MAX_BCRYPT_COST: u32 = 15;
@@ -193,22 +196,4 @@ impl Slow {
                 .is_some_and(|parts| parts.digest_of(password).as_bytes().ct_eq(parts.digest.as_bytes()).into()),
         }
     }
-}
-
-/// A message for the key: what it is about, and the parts with their lengths, so that none runs into the next.
-fn labelled(label: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-    let mut message = Vec::with_capacity(64 + parts.iter().map(|part| part.len()).sum::<usize>());
-    for part in [&[label], parts].concat() {
-        message.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        message.extend_from_slice(part);
-    }
-    message
-}
-
-/// The key of this process: random, and never written anywhere.
-fn process_key() -> Result<&'static hmac::Key, InvalidField> {
-    static KEY: OnceLock<Option<hmac::Key>> = OnceLock::new();
-    KEY.get_or_init(|| hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok()).as_ref().ok_or_else(|| {
-        InvalidField::new("", "the system gives no random numbers", "Check that /dev/urandom or getrandom works")
-    })
 }

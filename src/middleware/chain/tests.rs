@@ -35,5 +35,12 @@ async fn a_request_that_is_sent_again_does_not_stand_in_its_own_way() {
 }
 
 fn again(head: &Head) -> Request {
-    Request { head: head.clone(), body: Body::Empty, kind: BodyKind::None, upgrade: false, permits: Permits::new() }
+    Request {
+        head: head.clone(),
+        body: Body::Empty,
+        kind: BodyKind::None,
+        upgrade: false,
+        trailers: false,
+        permits: Permits::new(),
+    }
 }

@@ -1,16 +1,13 @@
 //! CORS (the Fetch standard's): who may read answers from another origin's page.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::{Options, value};
 use crate::{
     body::Body,
-    middleware::{Head, InvalidField},
+    middleware::{Head, InvalidField, pattern},
 };
-
-/// What a compiled regex may take, in bytes: generous for a list of origins.
-const REGEX_LIMIT: usize = 1 << 20;
 
 const ANY: &str = "*";
 
@@ -39,12 +36,9 @@ impl Cors {
     /// The CORS part, if any of its fields is set.
     pub(super) fn new(options: &Options) -> Result<Option<Self>, InvalidField> {
         let mut origin_regexes = Vec::new();
-        for (index, pattern) in options.access_control_allow_origin_list_regex.iter().enumerate() {
-            let regex = RegexBuilder::new(pattern).size_limit(REGEX_LIMIT).build().map_err(|error| {
-                let field = format!("accessControlAllowOriginListRegex[{index}]");
-                InvalidField::new(field, format!("the regular expression is invalid: {error}"), "")
-            })?;
-            origin_regexes.push(regex);
+        for (index, expression) in options.access_control_allow_origin_list_regex.iter().enumerate() {
+            let field = format!("accessControlAllowOriginListRegex[{index}]");
+            origin_regexes.push(pattern::compile(&field, expression)?);
         }
         let (mut origins, mut any_origin) = (Vec::new(), false);
         for (index, origin) in options.access_control_allow_origin_list.iter().enumerate() {

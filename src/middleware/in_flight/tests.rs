@@ -12,7 +12,7 @@ use crate::body::BodyKind;
 fn request(key: &'static str) -> Request {
     let mut head = head(Method::GET, "http://a.test/");
     head.headers.insert("x-key", HeaderValue::from_static(key));
-    Request { head, body: Body::Empty, kind: BodyKind::None, upgrade: false, permits: Permits::new() }
+    Request { head, body: Body::Empty, kind: BodyKind::None, upgrade: false, trailers: false, permits: Permits::new() }
 }
 
 fn limit(most: u64) -> InFlight {

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::NoEffect;
+
 /// HTTP Basic authentication.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -51,7 +53,7 @@ pub struct ForwardAuth {
     pub tls: Option<ForwardAuthTls>,
     /// Cookies of the server's answer that are set on the answer to the client.
     pub add_auth_cookies_to_response: Option<Vec<String>>,
-    /// The request header that tells the backend the user's name.
+    /// The header of the server's answer that names the user, for the access log.
     pub header_field: Option<String>,
     /// Sends the request's body to the server as well. Default: false.
     pub forward_body: Option<bool>,
@@ -67,6 +69,31 @@ pub struct ForwardAuth {
     /// Where the client is redirected when the server answers 401.
     #[serde(rename = "authSigninURL")]
     pub auth_signin_url: Option<String>,
+}
+
+impl ForwardAuth {
+    /// Fields that are deprecated, or that another one makes idle.
+    pub(super) fn without_effect(&self) -> Vec<NoEffect> {
+        let mut found = Vec::new();
+        let mut say = |field: &str, message: &str, help| {
+            found.push(NoEffect::new(format!("spec.forwardAuth.{field}"), message, help));
+        };
+        if self.tls.as_ref().is_some_and(|tls| tls.ca_optional.is_some()) {
+            say(
+                "tls.caOptional",
+                "is deprecated and has no effect",
+                "Remove it: a server always shows its certificate",
+            );
+        }
+        if self.tls.is_some() && self.address.as_ref().is_some_and(|url| url.to_ascii_lowercase().starts_with("http:"))
+        {
+            say("tls", "has no effect, because the address is http", "Write https:// in the address, or remove it");
+        }
+        if self.max_body_size.is_some() && self.forward_body != Some(true) {
+            say("maxBodySize", "has no effect without forwardBody", "Write `forwardBody: true`, or remove it");
+        }
+        found
+    }
 }
 
 /// TLS to the server that is asked.

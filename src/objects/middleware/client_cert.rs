@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::NoEffect;
+
 /// Tells the backend about the client's certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -11,6 +13,46 @@ pub struct PassTlsClientCert {
     pub pem: Option<bool>,
     /// What of it is sent in X-Forwarded-Tls-Client-Cert-Info.
     pub info: Option<CertInfo>,
+}
+
+impl PassTlsClientCert {
+    /// Sections that ask for nothing.
+    pub(super) fn without_effect(&self) -> Option<NoEffect> {
+        let (field, message) = match &self.info {
+            None if self.pem != Some(true) => ("spec.passTLSClientCert", "asks for nothing, so nothing is told"),
+            Some(info) if !info.asks() => ("spec.passTLSClientCert.info", "asks for nothing, so no info is told"),
+            _ => return None,
+        };
+        Some(NoEffect::new(field, message, "Write what to tell, such as `pem: true`"))
+    }
+}
+
+impl CertInfo {
+    /// Whether anything is to be told.
+    fn asks(&self) -> bool {
+        let Self { not_after, not_before, sans, serial_number, subject, issuer } = self;
+        let subject = subject.iter().flat_map(|name| {
+            let CertSubject {
+                country,
+                province,
+                locality,
+                organization,
+                organizational_unit,
+                common_name,
+                serial_number,
+                domain_component,
+            } = name;
+            let own = [organizational_unit, country, province, locality];
+            own.into_iter().chain([organization, common_name, serial_number, domain_component])
+        });
+        let issuer = issuer.iter().flat_map(|name| {
+            let CertIssuer { country, province, locality, organization, common_name, serial_number, domain_component } =
+                name;
+            [country, province, locality, organization, common_name, serial_number, domain_component]
+        });
+        let own = [not_after, not_before, sans, serial_number];
+        own.into_iter().chain(subject).chain(issuer).any(|field| *field == Some(true))
+    }
 }
 
 /// Parts of a client's certificate.

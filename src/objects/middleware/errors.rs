@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    NoEffect,
     chain::MiddlewareRef,
     values::{IntOrString, StatusRange},
 };
@@ -170,4 +171,38 @@ pub struct PassiveHealthCheck {
     pub failure_window: Option<IntOrString>,
     /// How many failures in a row set it aside. Default: 1.
     pub max_failed_attempts: Option<i64>,
+}
+
+impl Errors {
+    /// What was written and does nothing.
+    pub(super) fn without_effect(&self) -> Vec<NoEffect> {
+        let mut found = Vec::new();
+        if self.status.as_deref().unwrap_or_default().is_empty() {
+            let help = "Name the statuses that get a page, such as 500-599";
+            found.push(NoEffect::new("spec.errors.status", "names no status, so no page is ever shown", help));
+        }
+        found.extend(self.service.iter().flat_map(ErrorService::without_effect));
+        found
+    }
+}
+
+impl ErrorService {
+    /// What was written and does nothing. A page is asked for once, of any pod: nothing of these could be missed.
+    fn without_effect(&self) -> Vec<NoEffect> {
+        let by_turns = matches!(self.strategy, None | Some(Strategy::Wrr | Strategy::RoundRobin));
+        let straight = "has no effect: pods are asked themselves";
+        let aside = "has no effect: pods that can't be reached are set aside by themselves";
+        let all = [
+            ("strategy", !by_turns, "has no effect: pods are asked in turn"),
+            ("responseForwarding", self.response_forwarding.is_some(), "has no effect: a page is sent on as it comes"),
+            ("weight", self.weight.is_some(), "has no effect: there is one service"),
+            ("nativeLB", self.native_lb == Some(true), straight),
+            ("nodePortLB", self.node_port_lb == Some(true), straight),
+            ("sticky", self.sticky.is_some(), "has no effect: pages are the same from each pod"),
+            ("healthCheck", self.health_check.is_some(), aside),
+            ("passiveHealthCheck", self.passive_health_check.is_some(), aside),
+        ];
+        let idle = all.into_iter().filter(|(_, set, _)| *set);
+        idle.map(|(field, _, why)| NoEffect::new(format!("spec.errors.service.{field}"), why, "Remove it")).collect()
+    }
 }

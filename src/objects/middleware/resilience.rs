@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::values::{Duration, StatusRange};
+use super::{
+    NoEffect,
+    values::{Duration, StatusRange},
+};
 
 /// Stops asking a backend that fails, for a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,4 +45,28 @@ pub struct Retry {
     pub disable_retry_on_network_error: Option<bool>,
     /// Also tries POST, PATCH and LOCK again because of a status. Default: false.
     pub retry_non_idempotent_method: Option<bool>,
+}
+
+impl Retry {
+    /// What was written and does nothing.
+    pub(super) fn without_effect(&self) -> Vec<NoEffect> {
+        let mut found = Vec::new();
+        if self.attempts == Some(1) {
+            let help = "Write the tries in all, the first included";
+            found.push(NoEffect::new("spec.retry.attempts", "is one try in all: nothing is tried again", help));
+        }
+        if self.status.as_deref().unwrap_or_default().is_empty() {
+            let mut idle = |field: &str| {
+                let help = "Name the statuses to try again, or remove it";
+                found.push(NoEffect::new(format!("spec.retry.{field}"), "counts only where `status` names some", help));
+            };
+            if self.max_request_body_bytes.is_some() {
+                idle("maxRequestBodyBytes");
+            }
+            if self.retry_non_idempotent_method.is_some() {
+                idle("retryNonIdempotentMethod");
+            }
+        }
+        found
+    }
 }

@@ -15,6 +15,17 @@ pub struct AddPrefix {
     pub prefix: Option<String>,
 }
 
+impl AddPrefix {
+    /// What was written and does nothing.
+    pub(super) fn without_effect(&self) -> Option<NoEffect> {
+        let slashes = |prefix: &String| !prefix.is_empty() && prefix.bytes().all(|b| b == b'/');
+        let help = "Write a prefix, or remove the Middleware";
+        self.prefix.as_ref().filter(|p| slashes(p)).map(|_| {
+            NoEffect::new("spec.addPrefix.prefix", "adds nothing, because every path starts with a slash", help)
+        })
+    }
+}
+
 /// Removes prefixes from the path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -55,11 +66,20 @@ pub struct StripPrefixRegex {
     pub regex: Option<Vec<String>>,
 }
 
+impl StripPrefixRegex {
+    /// What was written and does nothing.
+    pub(super) fn without_effect(&self) -> Option<NoEffect> {
+        let help = "Write an expression, or remove the Middleware";
+        let none = self.regex.iter().flatten().next().is_none();
+        none.then(|| NoEffect::new("spec.stripPrefixRegex.regex", "has no expression, so nothing is stripped", help))
+    }
+}
+
 /// Replaces the path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplacePath {
-    /// The new path. The old one is sent in X-Replaced-Path.
+    /// The new path; `/` without it. The old one is sent in X-Replaced-Path.
     pub path: Option<String>,
 }
 
@@ -67,9 +87,9 @@ pub struct ReplacePath {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplacePathRegex {
-    /// The regular expression that the path must match.
+    /// The regular expression; everything in the path that it matches is replaced.
     pub regex: Option<String>,
-    /// The new path, with $1 and the like for groups of the expression. The old one is sent in X-Replaced-Path.
+    /// What a match becomes, with $1 and the like for groups of the expression. The old path is sent in X-Replaced-Path.
     pub replacement: Option<String>,
 }
 
@@ -81,7 +101,7 @@ pub struct EncodedCharacters {
     pub allow_encoded_slash: Option<bool>,
     /// Allows %5C, an encoded backslash. Default: false.
     pub allow_encoded_back_slash: Option<bool>,
-    /// Allows %00, an encoded null character. Default: false.
+    /// No effect: %00, an encoded null character, is always refused.
     pub allow_encoded_null_character: Option<bool>,
     /// Allows %3B, an encoded semicolon. Default: false.
     pub allow_encoded_semicolon: Option<bool>,
@@ -91,4 +111,15 @@ pub struct EncodedCharacters {
     pub allow_encoded_question_mark: Option<bool>,
     /// Allows %23, an encoded number sign. Default: false.
     pub allow_encoded_hash: Option<bool>,
+}
+
+impl EncodedCharacters {
+    /// What was written and does nothing.
+    pub(super) fn without_effect(&self) -> Option<NoEffect> {
+        let field = "spec.encodedCharacters.allowEncodedNullCharacter";
+        let help = "Remove it: no application should get such a path";
+        self.allow_encoded_null_character
+            .filter(|allowed| *allowed)
+            .map(|_| NoEffect::new(field, "has no effect, because %00 in a path is always refused (400)", help))
+    }
 }

@@ -217,3 +217,51 @@ fn prefixes_that_never_match_are_told() {
     let fields: Vec<&str> = found.iter().map(|found| found.field.as_str()).collect();
     assert_eq!(fields, ["spec.stripPrefix.forceSlash", "spec.stripPrefix.prefixes[1]"]);
 }
+
+#[test]
+fn secrets_of_those_that_ask_who_the_client_is() {
+    for (yaml, secrets) in [
+        ("basicAuth: {secret: users}", &["users"][..]),
+        ("digestAuth: {secret: users}", &["users"]),
+        ("digestAuth: {realm: x}", &[]),
+        ("forwardAuth: {address: https://auth, tls: {caSecret: ca, certSecret: own}}", &["ca", "own"]),
+        ("forwardAuth: {address: https://auth, tls: {certSecret: own}}", &["own"]),
+        ("forwardAuth: {address: http://auth}", &[]),
+    ] {
+        assert_eq!(spec(yaml).secrets(), secrets, "{yaml}");
+    }
+}
+
+#[test]
+fn what_the_others_make_idle_is_told() {
+    for (yaml, fields) in [
+        (
+            "forwardAuth: {address: https://auth, maxBodySize: -1, forwardBody: true, tls: {insecureSkipVerify: true}}",
+            &[][..],
+        ),
+        ("forwardAuth: {address: https://auth, maxBodySize: 1}", &["forwardAuth.maxBodySize"]),
+        ("forwardAuth: {address: HTTP://auth, tls: {}}", &["forwardAuth.tls"]),
+        ("forwardAuth: {address: https://auth, tls: {caOptional: false}}", &["forwardAuth.tls.caOptional"]),
+        ("passTLSClientCert: {}", &["passTLSClientCert"]),
+        ("passTLSClientCert: {pem: false}", &["passTLSClientCert"]),
+        ("passTLSClientCert: {pem: true}", &[]),
+        ("passTLSClientCert: {pem: true, info: {}}", &["passTLSClientCert.info"]),
+        ("passTLSClientCert: {info: {subject: {country: false}}}", &["passTLSClientCert.info"]),
+        ("passTLSClientCert: {info: {subject: {country: true}}}", &[]),
+        ("passTLSClientCert: {info: {issuer: {domainComponent: true}}}", &[]),
+    ] {
+        let found: Vec<String> = spec(yaml).without_effect().into_iter().map(|found| found.field).collect();
+        assert_eq!(found, fields.iter().map(|field| format!("spec.{field}")).collect::<Vec<_>>(), "{yaml}");
+    }
+}
+
+#[test]
+fn origins_that_no_browser_sends_are_told() {
+    let told = |origin: &str| spec(&format!("grpcWeb: {{allowOrigins: ['{origin}']}}")).without_effect().len();
+    for good in ["*", "null", "https://a.test", "http://a.test:8080", "http://[::1]:80", "moz-extension://a-b"] {
+        assert_eq!(told(good), 0, "{good}");
+    }
+    for odd in ["", "a.test", "https://", "https://a.test/", "https://A.test", "https://*.a.test", "https://a.test/x"] {
+        assert_eq!(told(odd), 1, "{odd}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Requests to endpoints that speak HTTP/2: streams shared out over as many connections as they need.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
@@ -128,12 +128,12 @@ impl Drop for Place {
 
 impl Turn {
     /// Sends the request and waits for the answer's head; the limit on that runs from the end of the request's body,
-    /// which `over` tells. On an error, what was never sent comes back.
+    /// which `progress` tells. On an error, what was never sent comes back.
     pub(crate) async fn send(
         mut self,
         request: Request<Outgoing>,
         response_limit: Duration,
-        over: Rc<Cell<bool>>,
+        progress: Rc<Progress>,
         mut idle: Idle,
     ) -> Result<Response<Body>, (Error, Option<Request<Outgoing>>)> {
         match clock::limit(response_limit, self.sender.ready()).await {
@@ -148,15 +148,15 @@ impl Turn {
                 return Poll::Ready(Ok(answer));
             }
             // An endpoint that takes no more of the body leaves the body's own limit unlooked at: look here.
-            if !over.get() && idle.poll(cx).is_ready() {
+            if !progress.over() && idle.poll(cx).is_ready() {
                 return Poll::Ready(Err(Error::ResponseTimeout));
             }
-            if std::mem::replace(&mut sending, !over.get()) {
+            if std::mem::replace(&mut sending, !progress.over()) {
                 deadline.restart(response_limit);
             }
             loop {
                 ready!(deadline.poll(cx));
-                if over.get() {
+                if progress.over() {
                     return Poll::Ready(Err(Error::ResponseTimeout));
                 }
                 // The client still owes its body, for which it has a limit of its own.
@@ -168,7 +168,9 @@ impl Turn {
             Err(error) => Err((error, None)),
             Ok(Err(mut error)) => {
                 let request = error.take_message();
-                Err((classify(error.into_error()), request))
+                // hyper tells of a stream that was reset, not why: the client's fault must not be the endpoint's.
+                let broken = progress.broken.take().map(Error::Client);
+                Err((broken.unwrap_or_else(|| classify(error.into_error())), request))
             }
             Ok(Ok(answer)) => {
                 let place = self.place;
@@ -207,24 +209,45 @@ fn cleaned(frame: Frame<Bytes>) -> Frame<Bytes> {
     }
 }
 
+/// How far a request's body has come.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    over: Cell<bool>,
+    /// Why it broke off, if it did.
+    broken: RefCell<Option<BodyError>>,
+}
+
+impl Progress {
+    /// Whether the body has been taken to its end.
+    pub(crate) fn over(&self) -> bool {
+        self.over.get()
+    }
+}
+
 /// A request's body as hyper's client takes it.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     body: Option<Body>,
     idle: Idle,
-    over: Rc<Cell<bool>>,
+    progress: Rc<Progress>,
 }
 
 impl Outgoing {
     /// A body, or none.
     pub(crate) fn new(body: Option<Body>, idle: Idle) -> Self {
-        let over = Rc::new(Cell::new(body.is_none()));
-        Self { body, idle, over }
+        let progress = Rc::new(Progress { over: Cell::new(body.is_none()), ..Progress::default() });
+        Self { body, idle, progress }
     }
 
-    /// Tells when the body has been taken to its end.
-    pub(crate) fn over(&self) -> Rc<Cell<bool>> {
-        Rc::clone(&self.over)
+    /// Tells how far the body has come.
+    pub(crate) fn progress(&self) -> Rc<Progress> {
+        Rc::clone(&self.progress)
+    }
+
+    /// The body has broken off. Why is kept for the client; hyper needs but know that it has.
+    fn broken(&self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        *self.progress.broken.borrow_mut() = Some(error);
+        Poll::Ready(Some(Err(BodyError::Incomplete)))
     }
 
     /// The body that was not sent.
@@ -241,14 +264,15 @@ impl HttpBody for Outgoing {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(Some(Err(error))) => this.broken(error),
             Poll::Ready(frame) => {
                 this.idle.moved();
-                this.over.set(frame.is_none() || HttpBody::is_end_stream(body));
+                this.progress.over.set(frame.is_none() || HttpBody::is_end_stream(body));
                 Poll::Ready(frame.map(|f| f.map(cleaned)))
             }
             Poll::Pending => {
                 ready!(this.idle.poll(cx));
-                Poll::Ready(Some(Err(BodyError::Stalled)))
+                this.broken(BodyError::Stalled)
             }
         }
     }

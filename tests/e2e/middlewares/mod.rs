@@ -1,6 +1,10 @@
 //! Traefik's middlewares on real requests: what they do, in which order, and that a faulty one closes its route.
 
+mod auth;
+mod bodies;
 mod limits;
+mod paths;
+mod resilience;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
