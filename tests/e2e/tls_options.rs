@@ -7,8 +7,8 @@ use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, client::Resumption, v
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Authority, Backend, Cert, Client, H2, Headgate, Ingress, Manifests, Secret, cert::client_config,
-    eventually, manifests::service_of, request,
+    Answer, Authority, Backend, Cert, Client, H2, Headgate, Ingress, Manifests, Middleware, Secret,
+    cert::client_config, eventually, manifests::service_of, request,
 };
 
 const HOST: &str = "a.test";
@@ -60,10 +60,11 @@ fn get(gate: &Headgate, host: &str, config: ClientConfig) -> io::Result<Answer> 
     client.send(request("GET", "/", host, &[], b"")).try_answer(true)?.ok_or(io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Whether a client comes in; whoever does must reach the backend.
+/// Whether a client comes in; whoever does must reach the backend. A change may come between a handshake and its request.
 #[track_caller]
 fn comes_in(gate: &Headgate, host: &str, config: ClientConfig) -> bool {
     match get(gate, host, config) {
+        Ok(answer) if answer.status == 421 => false,
         Ok(answer) => {
             assert_eq!((answer.status, answer.text().as_str()), (200, "app"), "{host}");
             true
@@ -150,6 +151,30 @@ fn each_type_of_client_authentication_asks_for_what_it_says() {
     let said = gate.api("/api/diagnostics");
     let quiet = said.as_array().unwrap().iter().filter(|said| said["code"] == "NoEffect").count();
     assert_eq!(quiet, 3, "{said}");
+}
+
+#[test]
+fn pods_can_be_told_of_the_certificate_that_came_with_the_connection() {
+    let ours = Authority::new("ours");
+    let told = plain(HOST).middlewares(&["tell"]).traefik("router.tls.options", "default-o@kubernetescrd");
+    let (backend, manifests) = app([told]);
+    let ask = json!({ "clientAuth": { "clientAuthType": "VerifyClientCertIfGiven", "secretNames": ["ca"] } });
+    let tell = Middleware::new("tell", json!({ "passTLSClientCert": { "info": { "sans": true } } }));
+    manifests.put("options", [option("o", ask), authority("ca", &[&ours]), tell.into()]);
+    let gate = Headgate::start(&manifests);
+    for version in [&version::TLS12, &version::TLS13] {
+        let config = resuming(&ours.issue(&["client.test"]).shown_by(client_config(&[version], &[])));
+        // A session that is resumed is still that client's.
+        for _ in 0..2 {
+            kind(&gate, HOST, &config).unwrap();
+            let seen = backend.requests().pop().unwrap();
+            let told = seen.get("x-forwarded-tls-client-cert-info").unwrap_or_default();
+            assert!(told.contains("client.test"), "{version:?}: {told:?}");
+        }
+        assert_eq!(kind(&gate, HOST, &config).unwrap(), HandshakeKind::Resumed);
+        assert!(comes_in(&gate, HOST, client_config(&[version], &[])));
+        assert_eq!(backend.requests().pop().unwrap().get("x-forwarded-tls-client-cert-info"), None);
+    }
 }
 
 #[test]
