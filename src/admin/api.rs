@@ -45,6 +45,9 @@ struct RouteView {
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<String>,
     middlewares: Vec<Arc<str>>,
+    /// The TLSOption that it names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_options: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sticky_cookie: Option<String>,
     /// `forward`, `noService` or `closed`.
@@ -84,6 +87,7 @@ fn routes(state: &State) -> Vec<RouteView> {
                 ingress: Arc::clone(&route.labels.ingress),
                 service,
                 middlewares: route.middlewares.to_vec(),
+                tls_options: route.tls.as_ref().map(|options| options.id.to_string()),
                 sticky_cookie: route.sticky.as_ref().map(|s| s.name().to_owned()),
                 state: status,
                 reason,

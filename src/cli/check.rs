@@ -10,6 +10,7 @@ use crate::{
     compile::{Compiler, claim::class},
     diagnostic::{Diagnostic, Diagnostics, Severity, printable},
     objects::{Kind, ObjectId, store::Store},
+    settings::Entrypoint,
     sources::files,
     table::{Action, Table, path::Listed},
 };
@@ -31,7 +32,7 @@ pub(super) struct CheckArgs {
 pub(super) struct Read {
     pub(super) compiler: Compiler,
     pub(super) diagnostics: Diagnostics,
-    pub(super) entrypoints: Vec<String>,
+    pub(super) entrypoints: Vec<Entrypoint>,
     /// How many Ingresses there are, ours or not.
     ingresses: usize,
 }
@@ -55,7 +56,6 @@ pub(super) fn read(paths: &[PathBuf], claims: &ClaimArgs, keys: Keys) -> anyhow:
     let mut diagnostics = compiler.diagnostics();
     diagnostics.extend(said.drain(..));
     diagnostics.extend(not_ours(&store, &compiler));
-    let entrypoints = entrypoints.into_iter().map(|e| e.name).collect();
     Ok(Read { compiler, diagnostics, entrypoints, ingresses: store.ingresses().count() })
 }
 
@@ -110,7 +110,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The table, a line for each rule, in the order in which a host's rules are tried.
-fn routes(table: &Table, entrypoints: &[String]) -> String {
+fn routes(table: &Table, entrypoints: &[Entrypoint]) -> String {
     let mut rows = vec![["HOST", "PATH", "GOES TO", "ENDPOINTS", "MIDDLEWARES", "ON", "INGRESS"].map(str::to_owned)];
     for (host, paths) in table.hosts.list() {
         for Listed { kind, path, priority, default_backend, route } in paths.list() {
@@ -131,7 +131,7 @@ fn routes(table: &Table, entrypoints: &[String]) -> String {
             let mut middlewares: Vec<String> = route.middlewares.iter().map(ToString::to_string).collect();
             middlewares.extend(route.sticky.iter().map(|s| format!("cookie {}", s.name())));
             let on = entrypoints.iter().enumerate().filter(|(index, _)| route.entrypoints.contains(*index));
-            let on: Vec<&str> = on.map(|(_, name)| name.as_str()).collect();
+            let on: Vec<&str> = on.map(|(_, entrypoint)| entrypoint.name.as_str()).collect();
             let middlewares = if middlewares.is_empty() { "-".to_owned() } else { middlewares.join(", ") };
             let on = if on.is_empty() { "nothing".to_owned() } else { on.join(",") };
             let of = format!("{}/{}", route.labels.namespace, route.labels.ingress);

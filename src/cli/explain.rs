@@ -50,9 +50,9 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let keys = keys::load(args.cookie_keys_file.as_deref())?;
     let read = check::read(&args.manifests, &args.claims, keys)?;
     let name = args.on.clone().unwrap_or_else(|| if scheme == "https" { "websecure".into() } else { "web".into() });
-    let entrypoint = read.entrypoints.iter().position(|e| *e == name);
-    let entrypoint =
-        entrypoint.with_context(|| format!("there is no entrypoint {name}: {}", read.entrypoints.join(", ")))?;
+    let known = || read.entrypoints.iter().map(|e| e.name.as_str()).collect::<Vec<_>>().join(", ");
+    let found = read.entrypoints.iter().enumerate().find(|(_, e)| e.name == name);
+    let (entrypoint, on) = found.with_context(|| format!("there is no entrypoint {name}: {}", known()))?;
     let target = match target(&args.url, &uri) {
         Ok(target) => target,
         Err(error) => {
@@ -71,6 +71,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let redirect = args.redirect_to_https.filter(|_| scheme != "https").map(|port| target.by_https(&host, port));
     let question = Question {
         entrypoint,
+        tls: on.tls,
         host: &host,
         path: target.compared(),
         redirect: redirect.as_deref(),

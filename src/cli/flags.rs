@@ -49,7 +49,7 @@ pub(super) struct ClaimArgs {
     /// Allow Services of type ExternalName
     #[arg(long, env = "HEADGATE_ALLOW_EXTERNAL_NAME", value_parser = FalseyValueParser::new())]
     allow_external_name: bool,
-    /// Whether Ingresses may name Middlewares of other namespaces, as Traefik lets them
+    /// Whether Middlewares, ServersTransports and TLSOptions of other namespaces may be named, as Traefik lets them
     #[arg(long, value_name = "BOOL", env = "HEADGATE_ALLOW_CROSS_NAMESPACE", default_value_t = true,
           action = clap::ArgAction::Set)]
     allow_cross_namespace: bool,

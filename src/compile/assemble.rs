@@ -1,12 +1,15 @@
 //! Fragments → hosts: the rules of a host from all Ingresses that have some, the older before the younger. Conflicts
-//! between Ingresses are found here.
+//! between Ingresses are found here; those about TLS in [`host_tls`].
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-use super::routes::{Fragment, HostRule};
+use super::{
+    host_tls,
+    routes::{Fragment, HostRule},
+};
 use crate::{
     diagnostic::Diagnostic,
     objects::{Key, Kind, ObjectId},
@@ -141,19 +144,19 @@ pub(super) fn hosts(
             fragment.rules.get(host).into_iter().flatten().map(move |rule| (key, fragment, rule))
         };
         let rules: Vec<Entry<'_>> = members.into_iter().flat_map(of_host).collect();
-        let found = conflicts(&rules);
+        let mut found = conflicts(&rules);
+        let settled = host_tls::settle(host, &rules, &mut found);
         if found.is_empty() {
             hosts.conflicts.remove(host);
         } else {
             hosts.conflicts.insert(Arc::clone(host), found);
         }
-        let rules: Vec<_> = rules.into_iter().map(|(_, _, rule)| rule.rule.clone()).collect();
-        table.set(host, (!rules.is_empty()).then(|| Paths::new(rules)));
+        table.set(host, (!settled.is_empty()).then(|| Paths::new(settled)));
     }
 }
 
 /// A rule of a host, with the Ingress it is of.
-type Entry<'a> = (&'a Key, &'a Fragment, &'a HostRule);
+pub(super) type Entry<'a> = (&'a Key, &'a Fragment, &'a HostRule);
 
 /// Equal claims: the older has won; the younger is told.
 fn conflicts(rules: &[Entry<'_>]) -> Vec<Diagnostic> {

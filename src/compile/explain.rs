@@ -5,8 +5,12 @@
 use std::sync::Arc;
 
 use crate::{
-    balance::{Policy, Service},
-    table::{Action, Matcher, Route, Table, path::Listed},
+    balance::{Policy, Service, transport::Version},
+    table::{
+        Action, Matcher, Route, Table, TlsOptions,
+        path::Listed,
+        tls::{OptionsId, Terms},
+    },
 };
 
 /// A request, as routing sees it.
@@ -14,6 +18,8 @@ use crate::{
 pub struct Question<'a> {
     /// The index of the entrypoint.
     pub entrypoint: usize,
+    /// Whether it speaks TLS.
+    pub tls: bool,
     /// Lower case, without port.
     pub host: &'a str,
     /// As [`crate::target::Target::compared`] writes it.
@@ -60,7 +66,13 @@ pub fn explain(table: &Table, question: Question<'_>) -> Vec<String> {
         None => lines.push("no rule takes it: 404".to_owned()),
         Some(route) => {
             lines.push(String::new());
-            lines.extend(outcome(route, question));
+            match handshake(table, question) {
+                Handshake::Refused(line) => lines.push(line),
+                Handshake::Done(line) => {
+                    lines.extend(line);
+                    lines.extend(outcome(table, route, question));
+                }
+            }
         }
     }
     lines
@@ -106,9 +118,40 @@ fn matches(listed: &Listed<'_>, request: &str) -> bool {
     }
 }
 
-fn outcome(route: &Route, question: Question<'_>) -> Vec<String> {
+/// What comes before the request.
+enum Handshake {
+    /// Nobody comes in.
+    Refused(String),
+    /// Under which TLSOption a client comes in, where there is one.
+    Done(Option<String>),
+}
+
+fn handshake(table: &Table, question: Question<'_>) -> Handshake {
+    let options = table.tls(question.entrypoint, question.host);
+    let terms = match &options.policy {
+        _ if !question.tls => return Handshake::Done(None),
+        Err(reason) => {
+            return Handshake::Refused(format!("handshakes for {} are refused: {reason}", question.host));
+        }
+        Ok(policy) => &policy.terms,
+    };
+    if options.id == OptionsId::Default && *terms == Terms::default() {
+        return Handshake::Done(None);
+    }
+    let asked = options.asked().map(|asked| format!("; {asked}")).unwrap_or_default();
+    let version = if terms.versions.oldest == Version::Tls13 { "; TLS 1.3 only" } else { "" };
+    Handshake::Done(Some(format!("TLS options: {}{asked}{version}", options.id)))
+}
+
+fn outcome(table: &Table, route: &Route, question: Question<'_>) -> Vec<String> {
     if let Some(to) = question.redirect.filter(|_| !route.acme) {
         return vec![format!("redirected to {to}, as all plain HTTP is")];
+    }
+    let host = table.tls(question.entrypoint, question.host);
+    let unmet = |own: &&Arc<TlsOptions>| own.id != host.id && !host.stand_in_for(own);
+    if let Some(own) = route.tls.as_ref().filter(unmet) {
+        let text = "its host's do not ask of clients what they do";
+        return vec![format!("answered with 503: the route names the TLS options {}, and {text}", own.id)];
     }
     if let Action::Closed(reason) = &route.action {
         return vec![format!("the route is closed, answered with 503: {reason}")];
@@ -171,6 +214,7 @@ mod tests {
             action: Action::NoService("no Service".into()),
             chain: Chain::default(),
             middlewares: Box::default(),
+            tls: None,
             sticky: None,
             acme,
             access_log: true,
@@ -200,7 +244,7 @@ mod tests {
     }
 
     fn asked(path: &str, redirect: Option<&str>) -> Vec<String> {
-        explain(&table(), Question { entrypoint: 0, host: "a.test", path, redirect, pins: false })
+        explain(&table(), Question { entrypoint: 0, tls: false, host: "a.test", path, redirect, pins: false })
     }
 
     /// Verdict and Ingress of each line.
@@ -233,7 +277,7 @@ mod tests {
 
     #[test]
     fn nobody_takes_it() {
-        let question = Question { entrypoint: 0, host: "b.test", path: "/x", redirect: None, pins: false };
+        let question = Question { entrypoint: 0, tls: false, host: "b.test", path: "/x", redirect: None, pins: false };
         assert_eq!(explain(&table(), question), ["1 rule of these hosts does not match", "no rule takes it: 404"]);
         let question = Question { host: "b.example", ..question };
         assert_eq!(explain(&table(), question), ["no rule takes it: 404"]);
@@ -244,7 +288,7 @@ mod tests {
         let to = Some("https://a.test/");
         assert_eq!(asked("/a", to).last().unwrap(), "redirected to https://a.test/, as all plain HTTP is");
         assert_eq!(asked("/acme", to).last().unwrap(), "answered with 503: no Service");
-        let question = Question { entrypoint: 0, host: "b.example", path: "/", redirect: to, pins: false };
+        let question = Question { entrypoint: 0, tls: false, host: "b.example", path: "/", redirect: to, pins: false };
         assert_eq!(explain(&table(), question), ["no rule takes it: 404"]);
     }
 }

@@ -14,6 +14,7 @@ mod assemble;
 mod certs;
 pub mod claim;
 pub mod explain;
+mod host_tls;
 mod middlewares;
 mod paths;
 mod pool;
@@ -23,6 +24,8 @@ mod services;
 mod sticky;
 pub mod tls;
 mod tls_names;
+mod tls_options;
+mod tls_secrets;
 mod transport;
 mod view;
 mod wrong;
@@ -39,6 +42,7 @@ use pool::Services;
 pub use pool::Use;
 use routes::Fragment;
 pub use services::external_candidates;
+use tls_options::{Defaults, Policies};
 use view::View;
 
 use crate::{
@@ -80,6 +84,8 @@ pub struct Compiler {
     services: Services,
     hosts: Hosts,
     certs: certs::Loaded,
+    policies: Policies,
+    default_tls: Defaults,
     /// Ingresses that are not ours, with the class they name.
     foreign: BTreeMap<Key, Option<Arc<str>>>,
     table: Table,
@@ -91,6 +97,9 @@ impl Compiler {
     /// A compiler that has seen nothing yet.
     pub fn new(claims: Claims, keys: Keys) -> Self {
         let services = Services::new(keys, claims.legacy_cookies, claims.external_loopback);
+        let mut policies = Policies::default();
+        let default_tls = Defaults::new(&Store::default(), &mut policies);
+        let table = Table { tls: Arc::clone(&default_tls.options), ..Table::default() };
         Self {
             claims,
             classes: Classes::default(),
@@ -100,8 +109,10 @@ impl Compiler {
             services,
             hosts: Hosts::default(),
             certs: HashMap::new(),
+            policies,
+            default_tls,
             foreign: BTreeMap::new(),
-            table: Table::default(),
+            table,
             now: 0,
         }
     }
@@ -147,10 +158,16 @@ impl Compiler {
         if !hosts.is_empty() {
             assemble::hosts(&self.fragments, &hosts, &mut self.hosts, &mut self.table.hosts);
         }
+        let default_changed = self.default_tls.is_touched_by(changes);
+        if default_changed {
+            self.default_tls = Defaults::new(store, &mut self.policies);
+            self.table.tls = Arc::clone(&self.default_tls.options);
+            outcome.diagnostics = true;
+        }
         if cookies_changed {
             outcome.groups = self.members();
         }
-        if certs_changed || !hosts.is_empty() {
+        if certs_changed || default_changed || !hosts.is_empty() {
             outcome.table = Some(Arc::new(self.table.clone()));
         }
         outcome.services = self.services.take_changed();
@@ -223,6 +240,7 @@ impl Compiler {
             all.extend(fragment.diagnostics.iter().cloned());
         }
         all.extend(self.hosts.diagnostics().cloned());
+        all.extend(self.default_tls.said.iter().cloned());
         all.extend(self.services.diagnostics().cloned());
         all.extend(certs::diagnostics(&self.fragments, &self.hosts, &self.certs, self.now));
         all
@@ -263,7 +281,8 @@ impl Compiler {
             }
             Claim::Ours => {
                 let view = View::new(store);
-                Some(routes::fragment(ingress, view, &self.claims, &mut self.services, before))
+                let kept = (&mut self.services, &mut self.policies);
+                Some(routes::fragment(ingress, view, &self.claims, kept, before))
             }
         }
     }

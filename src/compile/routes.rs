@@ -12,6 +12,7 @@ use super::{
     paths,
     pool::{Services, Use},
     services, sticky,
+    tls_options::{self, OfRoutes, Policies},
     view::{Reads, View},
 };
 use crate::{
@@ -82,6 +83,7 @@ struct Common<'a> {
     entrypoints: Entrypoints,
     /// Why all routes are closed.
     closed: Option<String>,
+    tls: OfRoutes,
     view: View<'a>,
     claims: &'a Claims,
     resolved: RefCell<middlewares::Cache>,
@@ -94,7 +96,7 @@ pub(super) fn fragment(
     ingress: &Ingress,
     view: View<'_>,
     claims: &Claims,
-    services: &mut Services,
+    (services, policies): (&mut Services, &mut Policies),
     before: Option<&Fragment>,
 ) -> Fragment {
     let subject = ObjectId::new(Kind::Ingress, ingress.meta.key()).subject();
@@ -107,8 +109,11 @@ pub(super) fn fragment(
         ..Fragment::default()
     };
     let (entrypoints, closed) = entrypoints(&options, claims, &subject, &mut fragment.diagnostics);
+    let said = &mut fragment.diagnostics;
+    let tls = tls_options::of_routes(&view, claims, &ingress.meta, &options, policies, said);
+    let closed = closed.or_else(|| options.closed.clone()).or_else(|| tls.closed.clone());
     let resolved = RefCell::default();
-    let common = Common { ingress, subject, options, entrypoints, closed, view, claims, resolved, before };
+    let common = Common { ingress, subject, options, entrypoints, closed, tls, view, claims, resolved, before };
     common.rules(&mut fragment, services);
     common.certs(&mut fragment);
     let rules = fragment.rules.values().flatten();
@@ -158,7 +163,7 @@ fn entrypoints(
         let wanted = all.filter(|(_, (name, tls))| wanted(name, *tls));
         Entrypoints(wanted.fold(0, |mask, (index, _)| mask | 1 << index))
     };
-    let speaks = |tls: bool| tls || options.tls != Some(true);
+    let speaks = |tls: bool| tls || (options.tls != Some(true) && options.tls_options.is_none());
     let known = || claims.entrypoints.iter().map(|(name, _)| name.as_str());
     let field = "metadata.annotations[traefik.ingress.kubernetes.io/router.entrypoints]";
     for name in options.entrypoints.iter().flatten() {
@@ -267,17 +272,13 @@ impl Common<'_> {
     ) -> Arc<Route> {
         let Place { host, path, field, acme, closed } = place;
         let backend_field = if field == "spec.defaultBackend" { field.to_owned() } else { format!("{field}.backend") };
-        let mine = (self.subject.clone(), self.ingress.meta.origin.clone());
         let mut refs = vec![Refs {
             list: &self.options.middlewares,
-            subject: mine.0.clone(),
-            origin: mine.1.clone(),
+            subject: self.subject.clone(),
+            origin: self.ingress.meta.origin.clone(),
             annotation: "router.middlewares",
         }];
-        let mut closed = closed.or_else(|| self.closed.clone()).or_else(|| self.options.closed.clone());
-        if let Some(options) = self.options.tls_options.as_ref().filter(|name| &***name != "default") {
-            closed.get_or_insert_with(|| unsupported("router.tls.options", options, mine, fragment));
-        }
+        let mut closed = closed.or_else(|| self.closed.clone());
         let mut service_name: Arc<str> = "".into();
         let mut asks = dialect::ServiceOptions::default();
         let mut owner = None;
@@ -332,6 +333,7 @@ impl Common<'_> {
             action,
             chain: self.chain(&resolved, host, path, fragment),
             middlewares: resolved.names.as_slice().into(),
+            tls: self.tls.options.clone(),
             sticky,
             acme,
             access_log: self.options.access_log.unwrap_or(true),
@@ -408,18 +410,4 @@ impl Common<'_> {
             }
         }
     }
-}
-
-/// A protection that this version can't build: the reason a route is closed. It is said of the object that asks.
-fn unsupported(
-    key: &str,
-    value: &str,
-    (subject, origin): (Subject, Option<Origin>),
-    fragment: &mut Fragment,
-) -> String {
-    let text = format!("{key} ({value}) is not supported yet, so its routes are closed (503)");
-    let field = format!("metadata.annotations[traefik.ingress.kubernetes.io/{key}]");
-    let diagnostic = Diagnostic::error(subject, field, "AnnotationNotSupported", text.clone());
-    fragment.diagnostics.push(diagnostic.help("remove the annotation if its protection is not needed").at(origin));
-    text
 }

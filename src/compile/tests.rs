@@ -3,6 +3,7 @@ mod claims;
 mod middlewares;
 mod rules;
 mod services;
+mod tls_options;
 mod transports;
 
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -72,7 +73,7 @@ static CERTS: LazyLock<[(String, String); 3]> =
 
 fn secret(ns: &str, name: &str, (chain, key): &(String, String)) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta(ns, name),
-        "stringData": {"tls.crt": chain, "tls.key": key}})
+        "stringData": {"tls.crt": chain, "tls.key": key, "ca.crt": chain}})
 }
 
 /// An Ingress with a backend `s:80` under each host and path.
@@ -146,13 +147,23 @@ fn picture(compiler: &Compiler) -> Vec<String> {
             });
             lines.push(format!(
                 "{host} {path} {kind} {priority:?} {:?} {} {:?} {sticky:?} -> {to}",
-                route.entrypoints, route.labels.ingress, route.middlewares
+                route.entrypoints,
+                route.labels.ingress,
+                (&route.middlewares, route.tls.as_ref().map(|options| &options.id)),
             ));
         }
     }
     for host in ["x.test", "y.test", "a.x.test", "other"] {
         let cert = compiler.table().certs.lookup(host, NOW);
         lines.push(format!("certificate of {host}: {:?}", cert.map(|c| (&c.id, c.not_after))));
+    }
+    for (on, host) in [(0, "x.test"), (1, "x.test"), (1, "a.test"), (1, "other"), (1, "")] {
+        let options = compiler.table().tls(on, host);
+        let terms = options.policy.as_ref().map(|policy| {
+            let certificates = policy.terms.roots.as_ref().map(|roots| Arc::clone(&roots.certificates));
+            (policy.terms.versions, policy.terms.client_auth, certificates)
+        });
+        lines.push(format!("TLS of {host} on {on}: {} {terms:?}", options.id));
     }
     lines.extend(compiler.foreign().map(|(key, class)| format!("{key} is of class {class:?}")));
     lines.extend(compiler.diagnostics().iter().map(ToString::to_string));
@@ -191,20 +202,29 @@ fn ingress() -> impl Strategy<Value = Value> {
     let host = prop_oneof![Just(""), Just("x.test"), Just("*.test")];
     let path = prop_oneof![Just("/"), Just("/p"), Just("/p/q")];
     let class = prop_oneof![Just(None), Just(Some("ours")), Just(Some("theirs"))];
+    let options = prop_oneof![
+        3 => Just(None),
+        1 => Just(Some("default")),
+        2 => Just(Some("a-o1@kubernetescrd")),
+        1 => Just(Some("a-b-o1@kubernetescrd")),
+    ];
     let tls = prop_oneof![
         2 => Just(None),
         1 => Just(Some(json!([]))),
         2 => Just(Some(json!(["x.test"]))),
         1 => Just(Some(json!(["*.test", "y.test"]))),
     ];
-    (namespace(), 0..3, host, path, reference, class, 0..3, any::<(bool, bool)>(), (tls, 0..3)).prop_map(
-        |(ns, name, host, path, reference, class, service, (default, older), (tls, cert))| {
+    (namespace(), 0..3, host, path, reference, class, 0..3, any::<(bool, bool)>(), (tls, 0..3, options)).prop_map(
+        |(ns, name, host, path, reference, class, service, (default, older), (tls, cert, options))| {
             let mut meta = meta(&ns, &format!("i{name}"));
             if older {
                 meta["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
             }
             if let Some(reference) = reference {
                 meta["annotations"] = json!({"traefik.ingress.kubernetes.io/router.middlewares": reference});
+            }
+            if let Some(options) = options {
+                meta["annotations"]["traefik.ingress.kubernetes.io/router.tls.options"] = json!(options);
             }
             let backend = json!({"service": {"name": format!("s{service}"), "port": {"number": 80}}});
             let mut spec = json!({"rules": [{"host": host, "http": {"paths": [
@@ -273,6 +293,17 @@ fn others() -> impl Strategy<Value = Value> {
         };
         json!({"apiVersion": "traefik.io/v1alpha1", "kind": "ServersTransport", "metadata": meta(&ns, &format!("t{name}")), "spec": spec})
     });
+    let options = (namespace(), 0..2, 0..5).prop_map(|(ns, name, kind)| {
+        let spec = match kind {
+            0 => json!({}),
+            1 => json!({"minVersion": "VersionTLS13"}),
+            2 => json!({"clientAuth": {"secretNames": ["cert0"]}}),
+            3 => json!({"clientAuth": {"secretNames": ["cert0", "cert1"]}}),
+            _ => json!({"sniStrikt": true}),
+        };
+        let name = if name == 0 { "default" } else { "o1" };
+        json!({"apiVersion": "traefik.io/v1alpha1", "kind": "TLSOption", "metadata": meta(&ns, name), "spec": spec})
+    });
     let class = any::<(bool, bool)>().prop_map(|(ours, default)| {
         let name = if ours { "ours" } else { "theirs" };
         let mut meta = meta("", name);
@@ -282,7 +313,7 @@ fn others() -> impl Strategy<Value = Value> {
         let controller = if ours { "headgate.dev/ingress-controller" } else { "example.com/other" };
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": meta, "spec": {"controller": controller}})
     });
-    prop_oneof![3 => service, 4 => slice, 3 => middleware, 3 => secret, 2 => transport, 1 => class]
+    prop_oneof![3 => service, 4 => slice, 3 => middleware, 3 => secret, 2 => transport, 2 => options, 1 => class]
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -1,4 +1,4 @@
-//! Names of TLS versions and cipher suites, as Traefik writes them (and Go calls them) → what is spoken. What Go speaks
+//! Names of TLS versions, cipher suites and curves, as Traefik writes them (and Go calls them) → what is spoken. What Go speaks
 //! and Headgate does not is left out and told, never silently: it only makes a handshake stricter.
 
 use super::wrong::Wrong;
@@ -42,6 +42,18 @@ const UNSPOKEN: [&str; 17] = [
     "TLS_RSA_WITH_AES_256_GCM_SHA384",
     "TLS_RSA_WITH_RC4_128_SHA",
 ];
+
+/// Curves that are spoken, with their IANA numbers, in the spellings that Traefik knows.
+const CURVES: [(&[&str], u16); 5] = [
+    (&["CurveP256", "secp256r1"], 0x0017),
+    (&["CurveP384", "secp384r1"], 0x0018),
+    (&["X25519", "x25519"], 0x001d),
+    (&["SecP256r1MLKEM768", "secp256r1mlkem768"], 0x11eb),
+    (&["X25519MLKEM768", "x25519mlkem768"], 0x11ec),
+];
+
+/// Curves that Traefik knows and Headgate does not speak.
+const UNSPOKEN_CURVES: [&str; 4] = ["CurveP521", "secp521r1", "SecP384r1MLKEM1024", "secp384r1mlkem1024"];
 
 /// A field whose value has no effect, or only a part of it: field below `spec`, and why.
 pub(super) type Quiet = (String, String);
@@ -107,6 +119,28 @@ pub(super) fn suites(names: &[String], versions: Versions) -> Result<(Option<Vec
     Ok((Some(spoken), quiet))
 }
 
+/// `curvePreferences` → IANA numbers in their order; an empty list is none.
+pub(super) fn curves(names: &[String]) -> Result<(Option<Vec<u16>>, Vec<Quiet>), Wrong> {
+    const HELP: &str = "write X25519MLKEM768, X25519, CurveP256 or CurveP384";
+    let (mut spoken, mut quiet) = (Vec::new(), Vec::new());
+    for (index, name) in names.iter().enumerate() {
+        let field = format!("curvePreferences[{index}]");
+        if let Some((_, number)) = CURVES.iter().find(|(spellings, _)| spellings.contains(&name.as_str())) {
+            if !spoken.contains(number) {
+                spoken.push(*number);
+            }
+        } else if UNSPOKEN_CURVES.contains(&name.as_str()) {
+            quiet.push((field, format!("{name} is not spoken")));
+        } else {
+            return Err(Wrong::of(field, format!("{name:?} is no curve"), HELP));
+        }
+    }
+    if spoken.is_empty() && !names.is_empty() {
+        return Err(Wrong::of("curvePreferences", "none of them is spoken", HELP));
+    }
+    Ok(((!spoken.is_empty()).then_some(spoken), quiet))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +185,20 @@ mod tests {
         assert_eq!(of(&[weak], all).unwrap().0, Some(OF_TLS13.to_vec()));
         assert_eq!(of(&[weak, "TLS_AES_128_GCM_SHA256"], only12).unwrap_err().field, "cipherSuites");
         assert_eq!(of(&[good, "AES"], all).unwrap_err().field, "cipherSuites[1]");
+    }
+
+    #[test]
+    fn curves_keep_their_order() {
+        let of = |names: &[&str]| curves(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(of(&[]).unwrap().0, None);
+        assert_eq!(of(&["X25519", "secp256r1", "CurveP256"]).unwrap().0, Some(vec![0x1d, 0x17]));
+        let (spoken, quiet) = of(&["CurveP521", "CurveP384"]).unwrap();
+        assert_eq!((spoken, quiet[0].0.as_str()), (Some(vec![0x18]), "curvePreferences[0]"));
+        assert_eq!(of(&["CurveP521"]).unwrap_err().field, "curvePreferences");
+        assert_eq!(of(&["X25519", "P-256"]).unwrap_err().field, "curvePreferences[1]");
+        let known = rustls::crypto::aws_lc_rs::ALL_KX_GROUPS.iter().map(|group| u16::from(group.name()));
+        let known: Vec<u16> = known.collect();
+        assert!(CURVES.iter().all(|(_, number)| known.contains(number)), "{known:?}");
     }
 
     #[test]

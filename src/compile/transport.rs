@@ -4,15 +4,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-mod secrets;
-
 use rustls_pki_types::ServerName;
-use secrets::{Named, certificate, roots};
 
 use super::{
     middlewares::values,
     references::{Lost, References},
     tls_names::{self, Quiet},
+    tls_secrets::{Named, certificate, roots},
     view::View,
     wrong::Wrong,
 };

@@ -22,7 +22,7 @@ pub struct RouteOptions {
     pub path_matcher: PathMatcher,
     /// True: only on entrypoints that speak TLS. False and `None`: on all its entrypoints, with TLS and without.
     pub tls: Option<bool>,
-    /// Reference to a TLSOption as written.
+    /// Reference to a TLSOption as written, also one that can't be read: then the routes are closed.
     pub tls_options: Option<Arc<str>>,
     /// Whether requests are logged; `None` for what is set globally.
     pub access_log: Option<bool>,

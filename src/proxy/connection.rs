@@ -26,7 +26,6 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
 };
-use tokio_rustls::TlsAcceptor;
 
 use super::{
     forward,
@@ -42,7 +41,7 @@ use crate::{
     metrics::Refusal,
     net::canonical,
     settings::Limits,
-    table::CertId,
+    table::{CertId, TlsOptions, tls::Shaken},
 };
 
 /// Who is at the other end of a connection, and how they came.
@@ -94,6 +93,10 @@ pub(crate) struct Tls {
     pub(crate) cert: Option<CertId>,
     /// For the access log.
     pub(crate) version: Option<&'static str>,
+    /// The options that the handshake was done under.
+    pub(crate) options: Arc<TlsOptions>,
+    /// What it has come to.
+    pub(crate) shaken: Shaken,
     /// The client's certificate and those it came with, if it showed one.
     pub(crate) client_certs: Option<Arc<[CertificateDer<'static>]>>,
 }
@@ -154,15 +157,17 @@ async fn serve(worker: &Rc<Worker>, entrypoint: usize, stream: TcpStream, peer: 
     let cipher = Arc::new(Activity::default());
     cipher.is_opaque();
     let raw = Watched::new(stream, before, cipher);
-    match clock::limit(limit, TlsAcceptor::from(Arc::clone(&worker.server_tls)).accept(raw)).await {
-        Ok(Ok(stream)) => {
+    let by_name = |name: Option<&str>| Arc::clone(worker.table().tls(entrypoint, name.unwrap_or_default()));
+    match clock::limit(limit, worker.handshakes.accept(raw, by_name)).await {
+        Ok(Ok((stream, options))) => {
             let session = stream.get_ref().1;
             let name = session.server_name().map(tls::host_name);
             let table = worker.table();
             let cert = name.as_deref().and_then(|n| table.certs.lookup(n, tls::unix_now())).map(|c| c.id.clone());
             let version = session.protocol_version().and_then(|v| v.as_str());
             let client_certs = session.peer_certificates().map(Arc::from);
-            client.tls = Some(Tls { name, cert, version, client_certs });
+            let shaken = tls::shaken(session, cert.is_some());
+            client.tls = Some(Tls { name, cert, version, options, shaken, client_certs });
             let is_http2 = session.alpn_protocol() == Some(b"h2");
             activity.restart();
             let io = Watched::new(stream, Bytes::new(), activity);

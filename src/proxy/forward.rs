@@ -31,7 +31,7 @@ use crate::{
     clock,
     metrics::Refusal,
     middleware::{self, Head, Permits, Upstream},
-    table::{Action, Route},
+    table::{Action, Route, Table, TlsOptions, tls::Standing},
 };
 
 /// Serves one request.
@@ -49,9 +49,13 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
     };
     let head = &request.head;
     let table = worker.table();
-    if misdirected(&table, &client, head, http2) {
-        worker.metrics.refuse(Refusal::Misdirected);
-        return record.finish(respond::refused(StatusCode::MISDIRECTED_REQUEST, true), None);
+    match standing(&table, &client, head, http2) {
+        Standing::Holds => {}
+        Standing::Other => {
+            worker.metrics.refuse(Refusal::Misdirected);
+            return record.finish(respond::refused(StatusCode::MISDIRECTED_REQUEST, http2), None);
+        }
+        Standing::Closed => return record.finish(respond::closed(), None),
     }
     let Some(route) = table.lookup(client.entrypoint, &head.host, head.target.compared()) else {
         worker.metrics.refuse(Refusal::NoRoute);
@@ -60,7 +64,10 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
     if let Some(port) = worker.settings.redirect_to_https.filter(|_| !head.secure && !route.acme) {
         return record.finish(respond::to_https(head, port), Some(route));
     }
-    if let Action::Closed(_) = &route.action {
+    // A route may be reached by a host with other options than those that it names: the host has several, or its own
+    // rules leave the path over.
+    let met = |own: &TlsOptions| client.tls.as_ref().is_some_and(|tls| tls.options.meets(own, &tls.shaken));
+    if matches!(&route.action, Action::Closed(_)) || !route.tls.as_deref().is_none_or(met) {
         return record.finish(respond::closed(), Some(route));
     }
     let mut exchange = Exchange {
@@ -77,15 +84,17 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
     record.finish(answer, Some(route))
 }
 
-/// 421: over HTTP/2, a host that has a certificate of its own, other than the one this connection was opened with.
-fn misdirected(table: &crate::table::Table, client: &Client, head: &Head, http2: bool) -> bool {
-    let (true, Some(tls)) = (http2, &client.tls) else { return false };
-    let Some(name) = &tls.name else { return false };
-    if *name == head.host {
-        return false;
+/// Whether this connection may carry the request. Not one for a host whose TLS options are others than those that it was
+/// made under; nor, over HTTP/2, one for a host that has a certificate of its own, other than the one that it was opened
+/// with: 421.
+fn standing(table: &Table, client: &Client, head: &Head, http2: bool) -> Standing {
+    let Some(tls) = &client.tls else { return Standing::Holds };
+    let standing = tls.options.holds_for(table.tls(client.entrypoint, &head.host));
+    if !http2 || tls.name.as_ref().is_none_or(|name| *name == head.host) {
+        return standing;
     }
     let own = table.certs.lookup(&head.host, super::tls::unix_now()).map(|cert| &cert.id);
-    own.is_some() && own != tls.cert.as_ref()
+    if standing == Standing::Holds && own.is_some() && own != tls.cert.as_ref() { Standing::Other } else { standing }
 }
 
 /// The inner end of the middlewares.
@@ -111,6 +120,7 @@ impl Upstream for Exchange<'_> {
             head: &request.head,
             kind: request.kind,
             trailers: request.trailers,
+            expect: self.facts.expect && matches!(request.body, Body::Client(_)),
         };
         let body = request.kind.has_bytes().then(|| std::mem::take(&mut request.body));
         let left = Left { body, upload: None, upgrade: &mut self.upgrade, permits: &mut request.permits };
@@ -129,6 +139,7 @@ impl Upstream for Exchange<'_> {
             head: &request.head,
             kind: request.kind,
             trailers: request.trailers,
+            expect: false,
         };
         let body = request.kind.has_bytes().then_some(request.body);
         let left = Left { body, upload: None, upgrade: &mut None, permits: &mut request.permits };
@@ -156,6 +167,8 @@ struct Delivery<'a> {
     head: &'a Head,
     kind: BodyKind,
     trailers: bool,
+    /// Whether the client still waits for a 100 before it sends its body: not if a middleware has read it.
+    expect: bool,
 }
 
 /// So many streams on connections that stand already are tried for one request.
@@ -243,6 +256,7 @@ impl Delivery<'_> {
             facts: self.facts,
             kind: self.kind,
             trailers: self.trailers,
+            expect: self.expect,
             client: self.client,
             settings: &self.worker.settings,
             authority: pool.authority.as_ref(),
@@ -267,7 +281,7 @@ impl Delivery<'_> {
         outbound.write(connection.begin());
         if let Some(body) = left.body.take() {
             let framing = if self.kind == BodyKind::Chunked { Framing::Chunked } else { Framing::Length };
-            let gate = self.facts.expect.then_some(Pool::CONTINUE);
+            let gate = self.expect.then_some(Pool::CONTINUE);
             left.upload = Some(Upload::new(body, framing, gate, idle.other()));
         }
         let asked = Asked {

@@ -121,9 +121,9 @@ impl Running {
 /// When TLS can't be set up or a thread can't be had.
 pub fn start(proxy: Proxy, listeners: Listeners) -> std_io::Result<Running> {
     let Proxy { settings, table, metrics, access_log, default_certificate, drain } = proxy;
-    let server_tls = tls::server_config(Arc::clone(&table), default_certificate)?;
+    let handshakes = Arc::new(tls::Handshakes::new(Arc::clone(&table), default_certificate)?);
     let client_tls = upstream::ClientTls::new(&settings.upstream_tls)?;
-    let common = Common { settings, table, metrics, access_log, server_tls, client_tls, drain };
+    let common = Common { settings, table, metrics, access_log, handshakes, client_tls, drain };
     let mut threads = Vec::new();
     for (index, bound) in listeners.by_worker.into_iter().enumerate() {
         let common = common.clone();

@@ -8,11 +8,10 @@ use std::{
     time::Duration,
 };
 
-use rustls::ServerConfig;
-
 use super::{
     access_log::AccessLog,
     listener::Bound,
+    tls::Handshakes,
     upstream::{self, ClientTls, Upstreams},
 };
 use crate::{
@@ -31,7 +30,7 @@ pub(crate) struct Common {
     pub(crate) table: Arc<Shared<Table>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
-    pub(crate) server_tls: Arc<ServerConfig>,
+    pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) client_tls: ClientTls,
     pub(crate) drain: Watch,
 }
@@ -56,7 +55,7 @@ pub(crate) struct Worker {
     pub(crate) shard: Shard,
     pub(crate) access_log: AccessLog,
     pub(crate) upstreams: Upstreams,
-    pub(crate) server_tls: Arc<ServerConfig>,
+    pub(crate) handshakes: Arc<Handshakes>,
     table: RefCell<(Reader<Table>, Rc<Held>)>,
     entrypoints: Vec<(Arc<str>, Arc<EntrypointMetrics>)>,
     phase: Cell<Phase>,
@@ -76,7 +75,7 @@ impl Worker {
             shard: common.metrics.shard(),
             access_log: common.access_log.clone(),
             upstreams,
-            server_tls: Arc::clone(&common.server_tls),
+            handshakes: Arc::clone(&common.handshakes),
             table: RefCell::new((reader, table)),
             entrypoints: common
                 .settings

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use hashbrown::HashMap;
 
-use super::{path::Paths, route::Route};
+use super::{path::Paths, route::Route, tls::TlsOptions};
 
 type ByHost = HashMap<Arc<str>, Arc<Paths>, foldhash::fast::RandomState>;
 
@@ -14,24 +14,43 @@ pub struct Hosts {
     exact: ByHost,
     wildcard: ByHost,
     any: Arc<Paths>,
+    /// How many of them say how handshakes are done.
+    with_tls: usize,
 }
 
 impl Hosts {
     /// Puts the rules of a host in place of those it had; `None` takes them out. An empty host stands for every
     /// host, `*.x` for every host of one label more than `x`.
     pub fn set(&mut self, host: &str, paths: Option<Paths>) {
-        if host.is_empty() {
-            self.any = Arc::new(paths.unwrap_or_default());
-            return;
-        }
-        let (map, name) = match host.strip_prefix("*.") {
-            Some(rest) => (&mut self.wildcard, rest),
-            None => (&mut self.exact, host),
+        self.with_tls += usize::from(paths.as_ref().is_some_and(Paths::has_tls));
+        let before = if host.is_empty() {
+            Some(std::mem::replace(&mut self.any, Arc::new(paths.unwrap_or_default())))
+        } else {
+            let (map, name) = match host.strip_prefix("*.") {
+                Some(rest) => (&mut self.wildcard, rest),
+                None => (&mut self.exact, host),
+            };
+            match paths {
+                Some(paths) => map.insert(name.into(), Arc::new(paths)),
+                None => map.remove(name),
+            }
         };
-        match paths {
-            Some(paths) => drop(map.insert(name.into(), Arc::new(paths))),
-            None => drop(map.remove(name)),
+        self.with_tls -= usize::from(before.is_some_and(|paths| paths.has_tls()));
+    }
+
+    /// How handshakes are done for a host on an entrypoint; nothing where that is as by default. The exact host's rules
+    /// decide, where it has some there, then the wildcard's, then those of no host, which a client without a name gets.
+    pub fn tls(&self, entrypoint: usize, host: &str) -> Option<&Arc<TlsOptions>> {
+        if self.with_tls == 0 {
+            return None;
         }
+        let of = |paths: &'_ Arc<Paths>| paths.tls(entrypoint).is_some();
+        let exact = self.exact.get(host).filter(|paths| of(paths));
+        let wildcard = || {
+            let (label, rest) = host.split_once('.')?;
+            if label.is_empty() { None } else { self.wildcard.get(rest).filter(|paths| of(paths)) }
+        };
+        exact.or_else(wildcard).unwrap_or(&self.any).tls(entrypoint).flatten()
     }
 
     /// The route of a host (see [`host_of`]) and a normalised path on an entrypoint. A path that the exact host's

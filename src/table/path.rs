@@ -10,7 +10,10 @@ use std::{cmp::Reverse, sync::Arc};
 use hashbrown::HashMap;
 use regex::Regex;
 
-use super::route::Route;
+use super::{
+    route::{Entrypoints, Route},
+    tls::{TlsOptions, strictest},
+};
 
 /// How a rule matches a normalised path.
 #[derive(Clone, Debug)]
@@ -78,8 +81,14 @@ pub fn implicit_priority(host: &str, path: &str) -> i64 {
 const FEW: usize = 8;
 
 /// The rules of one host, ready to be looked up.
-#[derive(Debug)]
-pub struct Paths(Kind);
+#[derive(Debug, Default)]
+pub struct Paths {
+    rules: Kind,
+    /// Where it has rules. One for an ACME challenge is for plain HTTP, and doesn't count.
+    entrypoints: Entrypoints,
+    /// How handshakes are done, where a rule says so; few if any.
+    tls: Box<[(Entrypoints, Arc<TlsOptions>)]>,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -88,9 +97,9 @@ enum Kind {
     Many(Box<Many>),
 }
 
-impl Default for Paths {
+impl Default for Kind {
     fn default() -> Self {
-        Self(Kind::Few(Box::default()))
+        Self::Few(Box::default())
     }
 }
 
@@ -112,12 +121,28 @@ impl Paths {
     /// Builds the table of a host. `rules` come with the older claim before the younger; that order decides ties.
     pub fn new(mut rules: Vec<Rule>) -> Self {
         rules.sort_by_key(|rule| (Reverse(rule.priority), Reverse(rule.matcher.rank())));
-        Self(if rules.len() <= FEW { Kind::Few(rules.into()) } else { Kind::Many(Box::new(Many::new(rules))) })
+        let counted = rules.iter().filter(|rule| !rule.route.acme || rule.route.tls.is_some());
+        let entrypoints = Entrypoints(counted.fold(0, |mask, rule| mask | rule.route.entrypoints.0));
+        let tls = tls(&rules);
+        let rules = if rules.len() <= FEW { Kind::Few(rules.into()) } else { Kind::Many(Box::new(Many::new(rules))) };
+        Self { rules, entrypoints, tls }
+    }
+
+    /// How handshakes are done on an entrypoint: nothing where the host has no rule there; then nothing where none of its
+    /// rules says how.
+    pub fn tls(&self, entrypoint: usize) -> Option<Option<&Arc<TlsOptions>>> {
+        let said = || self.tls.iter().find(|(on, _)| on.contains(entrypoint)).map(|(_, options)| options);
+        self.entrypoints.contains(entrypoint).then(said)
+    }
+
+    /// Whether a rule says how handshakes are done.
+    pub fn has_tls(&self) -> bool {
+        !self.tls.is_empty()
     }
 
     /// The route of a path (as [`crate::target::Target::compared`] writes it) on an entrypoint.
     pub fn lookup(&self, entrypoint: usize, path: &str) -> Option<&Arc<Route>> {
-        match &self.0 {
+        match &self.rules {
             Kind::Few(rules) => rules
                 .iter()
                 .find(|r| r.route.entrypoints.contains(entrypoint) && r.matcher.matches(path))
@@ -125,6 +150,23 @@ impl Paths {
             Kind::Many(many) => many.lookup(entrypoint, path),
         }
     }
+}
+
+/// The strictest options of each entrypoint among those that rules name.
+fn tls(rules: &[Rule]) -> Box<[(Entrypoints, Arc<TlsOptions>)]> {
+    let mut all: Vec<(Entrypoints, Arc<TlsOptions>)> = Vec::new();
+    let named = || rules.iter().filter_map(|rule| Some((rule.route.entrypoints, rule.route.tls.as_ref()?)));
+    let on = named().fold(0, |mask, (on, _)| mask | on.0);
+    for entrypoint in (0..32).filter(|index| on & (1 << index) != 0) {
+        let of = named().filter(|(on, _)| on.contains(entrypoint)).map(|(_, options)| options);
+        let Some(options) = strictest(of) else { continue };
+        let bit = 1 << entrypoint;
+        match all.iter_mut().find(|(_, known)| Arc::ptr_eq(known, options)) {
+            Some((on, _)) => on.0 |= bit,
+            None => all.push((Entrypoints(bit), Arc::clone(options))),
+        }
+    }
+    all.into()
 }
 
 impl Many {
@@ -198,7 +240,7 @@ impl Rule {
 impl Paths {
     /// How many rules there are.
     pub fn len(&self) -> usize {
-        match &self.0 {
+        match &self.rules {
             Kind::Few(rules) => rules.len(),
             Kind::Many(many) => {
                 let of = |map: &ByPath| map.values().map(Vec::len).sum::<usize>();
@@ -214,7 +256,7 @@ impl Paths {
 
     /// Every rule, in the order in which they are tried.
     pub fn list(&self) -> Vec<Listed<'_>> {
-        let many = match &self.0 {
+        let many = match &self.rules {
             Kind::Few(rules) => return rules.iter().map(Rule::listed).collect(),
             Kind::Many(many) => many,
         };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::tls::TlsOptions;
 use crate::{
     balance::{Service, Sticky},
     metrics::RouteLabels,
@@ -52,6 +53,8 @@ pub struct Route {
     pub chain: Chain,
     /// Names of its middlewares, outermost first, for people.
     pub middlewares: Box<[Arc<str>]>,
+    /// The TLSOption that it names; it is on entrypoints that speak TLS only then.
+    pub tls: Option<Arc<TlsOptions>>,
     /// Its sticky cookie.
     pub sticky: Option<Sticky>,
     /// An ACME HTTP-01 challenge: never redirected to https.
@@ -60,4 +63,24 @@ pub struct Route {
     pub access_log: bool,
     /// Whether its requests are counted (`router.observability.metrics`).
     pub metrics: bool,
+}
+
+impl Route {
+    /// The same rule, closed.
+    pub fn closed(&self, reason: impl Into<Box<str>>) -> Self {
+        Self {
+            labels: Arc::clone(&self.labels),
+            host: Arc::clone(&self.host),
+            path: Arc::clone(&self.path),
+            entrypoints: self.entrypoints,
+            action: Action::Closed(reason.into()),
+            chain: Chain::default(),
+            middlewares: self.middlewares.clone(),
+            tls: self.tls.clone(),
+            sticky: None,
+            acme: self.acme,
+            access_log: self.access_log,
+            metrics: self.metrics,
+        }
+    }
 }

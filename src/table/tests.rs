@@ -15,6 +15,7 @@ fn route(name: &str, entrypoints: u32) -> Arc<Route> {
         action: Action::NoService("".into()),
         chain: Chain::default(),
         middlewares: Box::default(),
+        tls: None,
         sticky: None,
         acme: false,
         access_log: true,
@@ -187,4 +188,72 @@ proptest! {
             prop_assert_eq!(host_of(&once).map(|(h, p)| (h.into_owned(), p)), Some((once.clone(), None)));
         }
     }
+}
+
+fn named(name: &str) -> Arc<TlsOptions> {
+    let id = tls::OptionsId::Object("ns".into(), name.into());
+    Arc::new(TlsOptions { id, ..TlsOptions::default() })
+}
+
+/// A rule for everything that names TLS options, or none, on these entrypoints.
+fn held(options: Option<&str>, entrypoints: u32, acme: bool) -> Rule {
+    let plain = rule(0, Matcher::prefix("/"), "x");
+    let route =
+        Route { tls: options.map(named), entrypoints: Entrypoints(entrypoints), acme, ..plain.route.closed("") };
+    Rule { route: Arc::new(route), ..plain }
+}
+
+#[test]
+fn tls_options_are_those_of_the_most_specific_host_that_has_rules_there() {
+    let mut table = Table::default();
+    let options = |table: &Table, on: usize, host: &str| table.tls(on, host).id.to_string();
+    table.hosts.set("plain.example", Some(Paths::new(vec![held(None, 3, false)])));
+    assert_eq!(options(&table, 1, "plain.example"), "default");
+    table.hosts.set("*.example", Some(Paths::new(vec![held(Some("wild"), 2, false)])));
+    table.hosts.set("own.example", Some(Paths::new(vec![held(Some("own"), 2, false), held(None, 3, false)])));
+    table.hosts.set("web-only.example", Some(Paths::new(vec![held(None, 1, false)])));
+    table.hosts.set("challenge.example", Some(Paths::new(vec![held(None, 3, true)])));
+    for (host, expected) in [
+        ("own.example", "ns/own"),
+        // Its rules say nothing, which is the default: a carve-out from the wildcard.
+        ("plain.example", "default"),
+        ("web-only.example", "ns/wild"),
+        ("challenge.example", "ns/wild"),
+        ("any.example", "ns/wild"),
+        ("a.any.example", "default"),
+        ("example", "default"),
+        ("", "default"),
+    ] {
+        assert_eq!(options(&table, 1, host), expected, "{host}");
+    }
+    assert_eq!(options(&table, 0, "any.example"), "default", "not on this entrypoint");
+    table.hosts.set("", Some(Paths::new(vec![held(Some("all"), 2, false)])));
+    for (host, expected) in
+        [("", "ns/all"), ("elsewhere", "ns/all"), ("10.0.0.1", "ns/all"), ("plain.example", "default")]
+    {
+        assert_eq!(options(&table, 1, host), expected, "{host}");
+    }
+    for host in ["", "*.example", "own.example"] {
+        table.hosts.set(host, None);
+    }
+    assert!(["", "own.example", "any.example"].iter().all(|host| options(&table, 1, host) == "default"));
+}
+
+#[test]
+fn each_entrypoint_has_the_strictest_of_its_own_rules() {
+    let modern = |name: &str| {
+        let versions = crate::balance::transport::Versions {
+            oldest: crate::balance::transport::Version::Tls13,
+            ..Default::default()
+        };
+        let terms = tls::Terms { versions, ..tls::Terms::default() };
+        TlsOptions { policy: Ok(Arc::new(tls::Policy { terms, ..tls::Policy::default() })), ..(*named(name)).clone() }
+    };
+    let mut strict = held(None, 4, false);
+    strict.route = Arc::new(Route { tls: Some(Arc::new(modern("z"))), ..strict.route.closed("") });
+    let paths = Paths::new(vec![held(Some("a"), 6, false), strict]);
+    let of = |on: usize| paths.tls(on).map(|options| options.map(|o| o.id.to_string()));
+    assert_eq!(of(0), None);
+    assert_eq!(of(1), Some(Some("ns/a".to_owned())));
+    assert_eq!(of(2), Some(Some("ns/z".to_owned())));
 }

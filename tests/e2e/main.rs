@@ -21,4 +21,5 @@ mod smuggling;
 mod sticky;
 mod timeouts;
 mod tls;
+mod tls_options;
 mod upgrade;

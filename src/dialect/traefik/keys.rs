@@ -123,7 +123,9 @@ pub(super) const ROUTER: &[Known<RouteDraft>] = &[
     }),
     guard("router.tls.options", |d, v| {
         d.tls_implied = true;
-        reference(v).map(|options| d.options.tls_options = Some(options))
+        // Handshakes must not be done as if nothing had been asked for.
+        d.options.tls_options = (!v.is_empty()).then(|| v.into());
+        reference(v).map(drop)
     }),
     inert("router.tls.domains.n.main", NO_ACME, |d, v| {
         d.tls_implied = true;

@@ -12,6 +12,7 @@ use rustls::{
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     server::WebPkiClientVerifier,
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 
 /// A self-signed certificate and its key.
@@ -35,6 +36,24 @@ impl Cert {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let cert = params.self_signed(&key).unwrap();
         Self { pem: cert.pem(), key: key.serialize_pem(), der: cert.der().to_vec() }
+    }
+
+    /// Makes a client show this certificate to servers that ask for one, whichever authorities they name.
+    pub(crate) fn shown_by(&self, mut config: ClientConfig) -> ClientConfig {
+        let chain = vec![CertificateDer::from(self.der.clone())];
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        let key = CertifiedKey::from_der(chain, key, algorithms()).unwrap();
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
+        config
+    }
+
+    /// The same with a key that is not the certificate's.
+    pub(crate) fn forged_by(&self, mut config: ClientConfig) -> ClientConfig {
+        let chain = vec![CertificateDer::from(self.der.clone())];
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        let key = algorithms().key_provider.load_private_key(key).unwrap();
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)));
+        config
     }
 
     /// For a server of the test's own.

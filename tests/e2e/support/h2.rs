@@ -73,7 +73,11 @@ impl H2 {
 
     /// Over TLS, by ALPN.
     pub(crate) fn tls(addr: SocketAddr, sni: &str) -> Self {
-        let config = cert::client_config(&[], &[b"h2", b"http/1.1"]);
+        Self::tls_with(addr, sni, cert::client_config(&[], &[b"h2", b"http/1.1"]))
+    }
+
+    /// Over TLS, with a configuration of the test's own.
+    pub(crate) fn tls_with(addr: SocketAddr, sni: &str, config: rustls::ClientConfig) -> Self {
         let name = ServerName::try_from(sni.to_owned()).unwrap();
         block_on(async {
             let tcp = TcpStream::connect(addr).await.unwrap();

@@ -14,7 +14,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::balance::transport::Roots;
+use crate::{balance::transport::Roots, proxy::tls::clients::in_time};
 
 /// Which endpoints are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,19 +66,6 @@ impl Verifier {
             _ => by_name,
         }
     }
-}
-
-/// What else is looked at where no issuer is needed.
-fn in_time(leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
-    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| CertificateError::BadEncoding)?;
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    if now < leaf.validity().not_before.timestamp() {
-        return Err(CertificateError::NotValidYet.into());
-    }
-    if now > leaf.validity().not_after.timestamp() {
-        return Err(CertificateError::Expired.into());
-    }
-    Ok(())
 }
 
 /// Whether one of the URIs in a certificate is this one.

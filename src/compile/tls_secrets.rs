@@ -1,13 +1,13 @@
-//! The Secrets that say of connections whom to believe and what to show: looked at through the view, so that their
-//! change counts.
+//! The Secrets that say of connections, to pods and from clients, whom to believe and what to show: looked at through the
+//! view, so that their change counts.
 
 use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
+use super::{tls, view::View, wrong::Wrong};
 use crate::{
     balance::transport::Roots,
-    compile::{tls, view::View, wrong::Wrong},
     objects::{Key, Secret},
     table::Cert,
 };
