@@ -328,7 +328,8 @@ fn each_page_tells_every_field_that_counts() {
         let Ok(page) = fs::read_to_string(root().join("docs").join(&row.page)) else { continue };
         // What is refused or warned of as a section is told as one.
         let told_as = |field: &str| {
-            let items = row.states[1].iter().map(|item| (true, item)).chain(row.states[2].iter().map(|item| (false, item)));
+            let items =
+                row.states[1].iter().map(|item| (true, item)).chain(row.states[2].iter().map(|item| (false, item)));
             let mut sections = items.filter(|(_, item)| is_at_or_below(field, &item.path));
             sections.next().map(|(refused, item)| (refused, item.path.clone()))
         };

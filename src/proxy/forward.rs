@@ -120,6 +120,7 @@ impl Upstream for Exchange<'_> {
             head: &request.head,
             kind: request.kind,
             trailers: request.trailers,
+            expect: self.facts.expect && matches!(request.body, Body::Client(_)),
         };
         let body = request.kind.has_bytes().then(|| std::mem::take(&mut request.body));
         let left = Left { body, upload: None, upgrade: &mut self.upgrade, permits: &mut request.permits };
@@ -138,6 +139,7 @@ impl Upstream for Exchange<'_> {
             head: &request.head,
             kind: request.kind,
             trailers: request.trailers,
+            expect: false,
         };
         let body = request.kind.has_bytes().then_some(request.body);
         let left = Left { body, upload: None, upgrade: &mut None, permits: &mut request.permits };
@@ -165,6 +167,8 @@ struct Delivery<'a> {
     head: &'a Head,
     kind: BodyKind,
     trailers: bool,
+    /// Whether the client still waits for a 100 before it sends its body: not if a middleware has read it.
+    expect: bool,
 }
 
 /// So many streams on connections that stand already are tried for one request.
@@ -252,6 +256,7 @@ impl Delivery<'_> {
             facts: self.facts,
             kind: self.kind,
             trailers: self.trailers,
+            expect: self.expect,
             client: self.client,
             settings: &self.worker.settings,
             authority: pool.authority.as_ref(),
@@ -276,7 +281,7 @@ impl Delivery<'_> {
         outbound.write(connection.begin());
         if let Some(body) = left.body.take() {
             let framing = if self.kind == BodyKind::Chunked { Framing::Chunked } else { Framing::Length };
-            let gate = self.facts.expect.then_some(Pool::CONTINUE);
+            let gate = self.expect.then_some(Pool::CONTINUE);
             left.upload = Some(Upload::new(body, framing, gate, idle.other()));
         }
         let asked = Asked {

@@ -33,6 +33,8 @@ pub(crate) struct Outbound<'a> {
     pub(crate) authority: Option<&'a HeaderValue>,
     /// Whether the client's Host is sent.
     pub(crate) pass_host: bool,
+    /// Whether the endpoint is asked for a 100 before the body is sent.
+    pub(crate) expect: bool,
     /// The sticky cookie, where it is not passed on.
     pub(crate) strip: Option<&'a Sticky>,
 }
@@ -91,7 +93,7 @@ impl Outbound<'_> {
             }
             (None, false) => {}
         }
-        if self.facts.expect {
+        if self.expect {
             line(&header::EXPECT, b"100-continue");
         }
         match self.kind {
