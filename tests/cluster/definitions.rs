@@ -136,6 +136,51 @@ fn the_other_kinds_are_taken_and_keep_every_field() {
     assert!(said.contains("in a Secret or in a ConfigMap, not in both"), "{said}");
 }
 
+#[test]
+#[ignore = "needs root, Go and minutes: run tests/cluster/run"]
+fn without_a_definition_of_tls_options_only_hosts_that_name_one_wait_for_it() {
+    let headgate = Deployed::apply("overlays/replace-traefik", 1, &[]);
+    let space = Namespace::default();
+    space.whoami("app", 1, &[]);
+    let ingress = |host: &str, annotations: &str| {
+        format!(
+            "\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{ name: {host}, annotations: {{ {annotations} }} }}
+spec:
+  ingressClassName: traefik
+  rules:
+  - host: {host}
+    http: {{ paths: [{{ path: /, pathType: Prefix, backend: {{ service: {{ name: app, port: {{ number: 80 }} }} }} }}] }}
+"
+        )
+    };
+    let named = "traefik.ingress.kubernetes.io/router.tls.options: default-modern@kubernetescrd";
+    space.apply(&ingress("free.local", ""));
+    space.apply(&ingress("held.local", named));
+    let gate = headgate.gate();
+    let (free, held) = (Target::https(gate.https, "free.local"), Target::https(gate.https, "held.local"));
+    let serves = |target: &Target| get(target, None).is_ok_and(|answer| answer.status == 200);
+    let modern = "\
+apiVersion: traefik.io/v1alpha1
+kind: TLSOption
+metadata: { name: modern }
+spec: { minVersion: VersionTLS13 }
+";
+    let missing = || gate.said("NotInstalled").len();
+    space.cluster.kubectl(&["delete", "crd", "tlsoptions.traefik.io", "--timeout=60s"]);
+    until("it says what is missing", LIMIT, || (missing() == 1).then_some(()));
+    until("others are served", LIMIT, || serves(&free).then_some(()));
+    assert!(!serves(&held));
+    assert_eq!(gate.said("NotInstalled")[0]["name"], "tlsoptions.traefik.io");
+    space.cluster.apply(&["--server-side"], OTHERS[1]);
+    until_applied(&space, modern);
+    until("it is served", LIMIT, || serves(&held).then_some(()));
+    until("nothing is missed", LIMIT, || (missing() == 0).then_some(()));
+    assert_eq!(headgate.gate().record.name, gate.record.name, "not by a restart");
+}
+
 /// What kubectl says is in docs/replace-traefik-on-k3s.md.
 #[test]
 #[ignore = "needs root, Go and minutes: run tests/cluster/run"]

@@ -35,6 +35,10 @@ const NOTHING_WRITTEN: Written = Written { status: false, event: false };
 const NO_SECRETS: Seen = Seen { stranger: 503, friend: 503, own_certificate: false, ..WHOLE };
 /// Without the right to Middlewares: what names one is closed.
 const NO_MIDDLEWARES: Seen = Seen { header: 503, sticky: 503, stranger: 503, friend: 503, ..WHOLE };
+/// Without the right to ServersTransports.
+const NO_TRANSPORTS: Seen = Seen { transport: 503, ..WHOLE };
+/// Without the right to TLSOptions.
+const NO_TLS_OPTIONS: Seen = Seen { held: false, ..WHOLE };
 
 impl Scene {
     /// One permission less from the start on, what fails then, and that all is well once it is granted, without a
@@ -112,8 +116,12 @@ fn without_a_permission_fails_what_the_docs_say_and_nothing_else() {
         ("slices", reads("discovery.k8s.io", "endpointslices"), Fails::Readiness("endpointslices.discovery.k8s.io")),
         ("secrets", reads("", "secrets"), Fails::Traffic(NO_SECRETS, "secrets")),
         ("middlewares", reads("traefik.io", "middlewares"), Fails::Traffic(NO_MIDDLEWARES, "middlewares.traefik.io")),
-        ("transports", reads("traefik.io", "serverstransports"), Fails::Traffic(WHOLE, "serverstransports.traefik.io")),
-        ("TLS options", reads("traefik.io", "tlsoptions"), Fails::Traffic(WHOLE, "tlsoptions.traefik.io")),
+        (
+            "transports",
+            reads("traefik.io", "serverstransports"),
+            Fails::Traffic(NO_TRANSPORTS, "serverstransports.traefik.io"),
+        ),
+        ("TLS options", reads("traefik.io", "tlsoptions"), Fails::Traffic(NO_TLS_OPTIONS, "tlsoptions.traefik.io")),
         (
             "status",
             rule(NETWORKING, "ingresses/status", &[], &["patch"]),

@@ -16,7 +16,7 @@ use crate::support::{Deployed, Gate, LIMIT, Namespace, Target, get, request, unt
 const ADDRESS: &str = "203.0.113.7";
 
 /// `users` has test:test, as in Traefik's documentation; `dGVzdDp0ZXN0` is the same as a client says it.
-const MIDDLEWARES: &str = "\
+const OBJECTS: &str = "\
 apiVersion: v1
 kind: Secret
 metadata: { name: users }
@@ -36,6 +36,16 @@ apiVersion: traefik.io/v1alpha1
 kind: Middleware
 metadata: { name: sticky }
 spec: { sticky: { cookie: { name: pin } } }
+---
+apiVersion: traefik.io/v1alpha1
+kind: TLSOption
+metadata: { name: modern }
+spec: { minVersion: VersionTLS13 }
+---
+apiVersion: traefik.io/v1alpha1
+kind: ServersTransport
+metadata: { name: patient }
+spec: { forwardingTimeouts: { dialTimeout: 30s } }
 ";
 const FRIEND: &str = "Basic dGVzdDp0ZXN0";
 
@@ -53,11 +63,23 @@ pub(super) struct Seen {
     pub(super) friend: u16,
     /// Whether a host is served with its own certificate.
     pub(super) own_certificate: bool,
+    /// Whether one that names a TLSOption can be reached.
+    pub(super) held: bool,
+    /// A route to a Service that names a ServersTransport.
+    pub(super) transport: u16,
 }
 
 /// With all permissions.
-pub(super) const WHOLE: Seen =
-    Seen { plain: 200, header: 200, sticky: 200, stranger: 401, friend: 200, own_certificate: true };
+pub(super) const WHOLE: Seen = Seen {
+    plain: 200,
+    header: 200,
+    sticky: 200,
+    stranger: 401,
+    friend: 200,
+    own_certificate: true,
+    held: true,
+    transport: 200,
+};
 
 /// An installation of one pod in deploy/base, and the routes.
 pub(super) struct Scene {
@@ -218,6 +240,8 @@ impl Scene {
             stranger: get(&target("auth"), None).ok()?.status,
             friend,
             own_certificate: tls.certificate() == self.certificate,
+            held: get(&Target::https(gate.https, "held.example"), None).is_ok_and(|answer| answer.status == 200),
+            transport: get(&target("transport"), None).ok()?.status,
         })
     }
 
@@ -288,12 +312,24 @@ pub(super) fn covers(rule: &Value, other: &Value) -> bool {
 /// Puts up the routes; returns the certificate of the plain one.
 pub(super) fn routes(space: &Namespace) -> Vec<u8> {
     space.whoami("app", 1, &[]);
-    space.apply(MIDDLEWARES);
+    space.apply(OBJECTS);
     let certificate = space.tls_secret("shop-tls", "plain.example");
     space.apply(&ingress("plain", "", "  tls: [{ hosts: [plain.example], secretName: shop-tls }]\n"));
     for name in ["auth", "header", "sticky"] {
         space.apply(&ingress(name, &format!("{}-{name}@kubernetescrd", space.name), ""));
     }
+    let of =
+        |key: &str, name: &str| format!("traefik.ingress.kubernetes.io/{key}: {}-{name}@kubernetescrd", space.name);
+    let none = "traefik.ingress.kubernetes.io/router.middlewares: ''";
+    space.apply(&ingress("held", "", "").replace(none, &of("router.tls.options", "modern")));
+    space.apply(&ingress("transport", "", "").replace("name: app,", "name: app-by-transport,"));
+    let service = "\
+apiVersion: v1
+kind: Service
+metadata: { name: app-by-transport, annotations: { ANNOTATION } }
+spec: { selector: { app: app }, ports: [{ name: http, port: 80, targetPort: http }] }
+";
+    space.apply(&service.replace("ANNOTATION", &of("service.serverstransport", "patient")));
     certificate
 }
 
