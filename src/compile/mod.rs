@@ -38,9 +38,10 @@ use std::{
 
 use assemble::Hosts;
 use claim::{Claim, Classes};
+use middlewares::Built;
 use pool::Services;
 pub use pool::Use;
-use routes::Fragment;
+use routes::{Fragment, Kept};
 pub use services::external_candidates;
 use tls_options::{Defaults, Policies};
 use view::View;
@@ -85,6 +86,7 @@ pub struct Compiler {
     hosts: Hosts,
     certs: certs::Loaded,
     policies: Policies,
+    built: Built,
     default_tls: Defaults,
     /// Ingresses that are not ours, with the class they name.
     foreign: BTreeMap<Key, Option<Arc<str>>>,
@@ -110,6 +112,7 @@ impl Compiler {
             hosts: Hosts::default(),
             certs: HashMap::new(),
             policies,
+            built: Built::default(),
             default_tls,
             foreign: BTreeMap::new(),
             table,
@@ -184,8 +187,10 @@ impl Compiler {
             touched.extend(self.fragments.keys().cloned());
         }
         for id in &changes.touched {
-            if id.kind == Kind::Ingress {
-                touched.insert(id.key.clone());
+            match id.kind {
+                Kind::Ingress => drop(touched.insert(id.key.clone())),
+                Kind::Middleware => self.built.forget(&id.key),
+                _ => {}
             }
             touched.extend(self.kind_readers.get(&id.kind).into_iter().flatten().cloned());
             touched.extend(self.readers.get(id).into_iter().flatten().cloned());
@@ -281,7 +286,7 @@ impl Compiler {
             }
             Claim::Ours => {
                 let view = View::new(store);
-                let kept = (&mut self.services, &mut self.policies);
+                let kept = Kept { services: &mut self.services, policies: &mut self.policies, built: &mut self.built };
                 Some(routes::fragment(ingress, view, &self.claims, kept, before))
             }
         }

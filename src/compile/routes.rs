@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    middlewares::{self, Refs, Resolved, Step},
+    middlewares::{self, Built, Refs, Resolved, Step},
     paths,
     pool::{Services, Use},
     services, sticky,
@@ -87,8 +87,16 @@ struct Common<'a> {
     view: View<'a>,
     claims: &'a Claims,
     resolved: RefCell<middlewares::Cache>,
+    built: RefCell<&'a mut Built>,
     /// The Ingress as it was compiled last.
     before: Option<&'a Fragment>,
+}
+
+/// What the compiler keeps from Ingress to Ingress.
+pub(super) struct Kept<'a> {
+    pub(super) services: &'a mut Services,
+    pub(super) policies: &'a mut Policies,
+    pub(super) built: &'a mut Built,
 }
 
 /// Compiles an Ingress that is ours. `before` is its last fragment, whose metric labels live on.
@@ -96,9 +104,10 @@ pub(super) fn fragment(
     ingress: &Ingress,
     view: View<'_>,
     claims: &Claims,
-    (services, policies): (&mut Services, &mut Policies),
+    kept: Kept<'_>,
     before: Option<&Fragment>,
 ) -> Fragment {
+    let Kept { services, policies, built } = kept;
     let subject = ObjectId::new(Kind::Ingress, ingress.meta.key()).subject();
     let (options, said) = dialect::traefik::ingress(&ingress.meta, subject.clone());
     let mut fragment = Fragment {
@@ -113,7 +122,19 @@ pub(super) fn fragment(
     let tls = tls_options::of_routes(&view, claims, &ingress.meta, &options, policies, said);
     let closed = closed.or_else(|| options.closed.clone()).or_else(|| tls.closed.clone());
     let resolved = RefCell::default();
-    let common = Common { ingress, subject, options, entrypoints, closed, tls, view, claims, resolved, before };
+    let common = Common {
+        ingress,
+        subject,
+        options,
+        entrypoints,
+        closed,
+        tls,
+        view,
+        claims,
+        resolved,
+        built: RefCell::new(built),
+        before,
+    };
     common.rules(&mut fragment, services);
     common.certs(&mut fragment);
     let rules = fragment.rules.values().flatten();
@@ -308,7 +329,12 @@ impl Common<'_> {
         let cache = &mut self.resolved.borrow_mut();
         let meta = &self.ingress.meta;
         let around = middlewares::Around { view: &self.view, ingress: meta, claims: self.claims };
-        let out = middlewares::Out { services, used: &mut fragment.services, diagnostics: &mut fragment.diagnostics };
+        let out = middlewares::Out {
+            services,
+            built: &mut self.built.borrow_mut(),
+            used: &mut fragment.services,
+            diagnostics: &mut fragment.diagnostics,
+        };
         let resolved = middlewares::resolve(around, (&refs, its_refs), cache, out);
         let closed = closed.or_else(|| resolved.closed.clone());
         let sticky = service.as_ref().ok().and_then(|(_, key)| {

@@ -91,6 +91,7 @@ pub(super) struct Around<'a> {
 /// What resolving them adds to.
 pub(super) struct Out<'a> {
     pub(super) services: &'a mut Services,
+    pub(super) built: &'a mut Built,
     /// The services that the Ingress uses.
     pub(super) used: &'a mut BTreeSet<Use>,
     pub(super) diagnostics: &'a mut Vec<Diagnostic>,
@@ -108,12 +109,13 @@ pub(super) fn resolve(
         return Rc::clone(known);
     }
     let Around { view, ingress, claims } = around;
-    let Out { services, used, diagnostics } = out;
+    let Out { services, built, used, diagnostics } = out;
     let mut resolver = Resolver {
         view,
         ingress,
         claims,
         services,
+        built,
         used,
         found: &mut cache.found,
         diagnostics,
@@ -147,12 +149,33 @@ pub(super) fn resolve(
     resolved
 }
 
+/// Steps that were built of Middlewares which read nothing else: thousands of Ingresses may name one, and share it.
+#[derive(Debug, Default)]
+pub(super) struct Built(HashMap<Key, (Arc<objects::Middleware>, Middleware)>);
+
+impl Built {
+    fn get(&self, middleware: &Arc<objects::Middleware>) -> Option<Middleware> {
+        let (of, step) = self.0.get(&middleware.meta.key())?;
+        Arc::ptr_eq(of, middleware).then(|| step.clone())
+    }
+
+    fn put(&mut self, middleware: &Arc<objects::Middleware>, step: Middleware) {
+        self.0.insert(middleware.meta.key(), (Arc::clone(middleware), step));
+    }
+
+    /// Forgets a Middleware that has changed or gone.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.0.remove(key);
+    }
+}
+
 struct Resolver<'a> {
     view: &'a View<'a>,
     ingress: &'a Meta,
     claims: &'a Claims,
     services: &'a mut Services,
     used: &'a mut BTreeSet<Use>,
+    built: &'a mut Built,
     found: &'a mut HashMap<Arc<str>, Found>,
     diagnostics: &'a mut Vec<Diagnostic>,
     steps: Vec<Step>,
@@ -234,7 +257,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn build(&mut self, middleware: &objects::Middleware, refs: &Refs<'_>, above: &mut Vec<Key>) -> Result<(), Fault> {
+    fn build(
+        &mut self,
+        middleware: &Arc<objects::Middleware>,
+        refs: &Refs<'_>,
+        above: &mut Vec<Key>,
+    ) -> Result<(), Fault> {
         let spec = &middleware.spec;
         match spec.kinds().as_slice() {
             [_] => {}
@@ -267,65 +295,23 @@ impl Resolver<'_> {
     }
 
     /// The one step that a Middleware is.
-    fn step(&mut self, middleware: &objects::Middleware) -> Result<Middleware, Fault> {
+    fn step(&mut self, middleware: &Arc<objects::Middleware>) -> Result<Middleware, Fault> {
+        if let Some(known) = self.built.get(middleware) {
+            return Ok(known);
+        }
         let (spec, meta) = (&middleware.spec, &middleware.meta);
-        if let Some(fields) = &spec.headers {
-            headers::headers(fields)
-        } else if let Some(fields) = &spec.redirect_scheme {
-            paths::redirect_scheme(fields)
-        } else if let Some(fields) = &spec.strip_prefix {
-            paths::strip_prefix(fields)
-        } else if let Some(fields) = &spec.redirect_regex {
-            paths::redirect_regex(fields)
-        } else if let Some(fields) = &spec.add_prefix {
-            paths::add_prefix(fields)
-        } else if let Some(fields) = &spec.strip_prefix_regex {
-            paths::strip_prefix_regex(fields)
-        } else if let Some(fields) = &spec.replace_path {
-            paths::replace_path(fields)
-        } else if let Some(fields) = &spec.replace_path_regex {
-            paths::replace_path_regex(fields)
-        } else if let Some(fields) = &spec.encoded_characters {
-            Ok(paths::encoded_characters(fields))
-        } else if spec.content_type.is_some() {
-            Ok(Middleware::ContentType)
-        } else if let Some(plugins) = &spec.plugin {
-            Err(paths::plugin(plugins))
-        } else if let Some(fields) = &spec.basic_auth {
+        if let Some(fields) = &spec.basic_auth {
             auth::basic(self.view, fields, meta)
         } else if let Some(fields) = &spec.digest_auth {
             auth::digest(self.view, fields, meta)
         } else if let Some(fields) = &spec.forward_auth {
             auth::forward(self, fields, meta)
-        } else if let Some(fields) = &spec.pass_tls_client_cert {
-            Ok(client_cert::pass(fields))
-        } else if let Some(fields) = &spec.ip_allow_list {
-            limits::ip_allow_list(fields)
-        } else if let Some(fields) = &spec.ip_white_list {
-            limits::ip_white_list(fields)
-        } else if let Some(fields) = &spec.rate_limit {
-            limits::rate_limit(fields)
-        } else if let Some(fields) = &spec.in_flight_req {
-            limits::in_flight_req(fields)
-        } else if let Some(fields) = &spec.compress {
-            bodies::compress(fields)
-        } else if let Some(fields) = &spec.grpc_web {
-            Ok(bodies::grpc_web(fields))
-        } else if let Some(fields) = &spec.buffering {
-            bodies::buffering(fields)
-        } else if let Some(fields) = &spec.retry {
-            resilience::retry(fields)
-        } else if let Some(fields) = &spec.circuit_breaker {
-            resilience::circuit_breaker(fields)
         } else if let Some(fields) = &spec.errors {
             resilience::errors(self, fields, meta)
         } else {
-            let kind = spec.kinds().first().copied().unwrap_or_default();
-            let help = "remove the reference if the route may go without it";
-            Err(Fault {
-                code: "MiddlewareNotSupported",
-                ..Fault::of(kind, format!("middleware type {kind} is not supported yet"), help)
-            })
+            let step = alone(spec)?;
+            self.built.put(middleware, step.clone());
+            Ok(step)
         }
     }
 
@@ -395,5 +381,57 @@ impl Resolver<'_> {
         }
         above.pop();
         Ok(())
+    }
+}
+
+/// The step of a type that reads nothing but its own object.
+fn alone(spec: &object::MiddlewareSpec) -> Result<Middleware, Fault> {
+    if let Some(fields) = &spec.headers {
+        headers::headers(fields)
+    } else if let Some(fields) = &spec.redirect_scheme {
+        paths::redirect_scheme(fields)
+    } else if let Some(fields) = &spec.redirect_regex {
+        paths::redirect_regex(fields)
+    } else if let Some(fields) = &spec.add_prefix {
+        paths::add_prefix(fields)
+    } else if let Some(fields) = &spec.strip_prefix {
+        paths::strip_prefix(fields)
+    } else if let Some(fields) = &spec.strip_prefix_regex {
+        paths::strip_prefix_regex(fields)
+    } else if let Some(fields) = &spec.replace_path {
+        paths::replace_path(fields)
+    } else if let Some(fields) = &spec.replace_path_regex {
+        paths::replace_path_regex(fields)
+    } else if let Some(fields) = &spec.encoded_characters {
+        Ok(paths::encoded_characters(fields))
+    } else if spec.content_type.is_some() {
+        Ok(Middleware::ContentType)
+    } else if let Some(plugins) = &spec.plugin {
+        Err(paths::plugin(plugins))
+    } else if let Some(fields) = &spec.pass_tls_client_cert {
+        Ok(client_cert::pass(fields))
+    } else if let Some(fields) = &spec.ip_allow_list {
+        limits::ip_allow_list(fields)
+    } else if let Some(fields) = &spec.ip_white_list {
+        limits::ip_white_list(fields)
+    } else if let Some(fields) = &spec.rate_limit {
+        limits::rate_limit(fields)
+    } else if let Some(fields) = &spec.in_flight_req {
+        limits::in_flight_req(fields)
+    } else if let Some(fields) = &spec.compress {
+        bodies::compress(fields)
+    } else if let Some(fields) = &spec.grpc_web {
+        Ok(bodies::grpc_web(fields))
+    } else if let Some(fields) = &spec.buffering {
+        bodies::buffering(fields)
+    } else if let Some(fields) = &spec.retry {
+        resilience::retry(fields)
+    } else if let Some(fields) = &spec.circuit_breaker {
+        resilience::circuit_breaker(fields)
+    } else {
+        // No type gets here without a builder: a test builds one of each.
+        let kind = spec.kinds().first().copied().unwrap_or_default();
+        let help = "remove the reference if the route may go without it";
+        Err(Fault::of(kind, format!("middleware type {kind} can't be built"), help))
     }
 }
