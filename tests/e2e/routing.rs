@@ -232,8 +232,7 @@ fn a_protected_expression_is_never_passed_by() {
     let refuse = json!({ "ipAllowList": { "sourceRange": ["192.0.2.1/32"] } });
     objects.push(Middleware::new("refuse", refuse).into());
     objects.push(Ingress::simple("a.test", "open").into());
-    let expressions =
-        [r"^/u/\w{1,64}/admin", r"^/\Qadmin.1\E", r"^/\141bc", "^/{caf\u{e9}}", r"^/re(?=x)", r"^/a\\b"];
+    let expressions = [r"^/u/\w{1,64}/admin", r"^/\Qadmin.1\E", r"^/\141bc", "^/{caf\u{e9}}", r"^/re(?=x)", r"^/a\\b"];
     for (index, expression) in expressions.into_iter().enumerate() {
         let ingress = Ingress::new(&format!("guarded-{index}")).traefik("router.pathmatcher", "PathRegexp");
         let ingress = ingress.traefik("router.middlewares", "default-refuse@kubernetescrd");
