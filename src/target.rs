@@ -282,8 +282,7 @@ fn is_normal(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
         if byte == b'%'
-            || byte < 0x21
-            || byte >= 0x7f
+            || !(0x21..0x7f).contains(&byte)
             || byte == b'#'
             || is_odd(byte)
             || (previous == b'/' && (byte == b'/' || byte == b'.'))

@@ -37,7 +37,13 @@ fn what_can_not_be_read_is_closed() {
 
 #[test]
 fn paths_are_compared_in_one_spelling() {
-    let compiler = with(paths(&[("/caf\u{e9} bar", "Exact"), ("/a%40b", "Prefix"), ("/tab\there", "Prefix")]));
+    let compiler = with(paths(&[
+        ("/caf\u{e9} bar", "Exact"),
+        ("/a%40b", "Prefix"),
+        ("/tab\there", "Prefix"),
+        ("/{q}\"\\", "Prefix"),
+    ]));
+    assert_eq!(closed(&compiler, "x.test", "/%7Bq%7D%22%5C/c"), None);
     assert_eq!(closed(&compiler, "x.test", "/caf%C3%A9%20bar"), None);
     assert_eq!(closed(&compiler, "x.test", "/a@b/c"), None);
     assert_eq!(said(&compiler, "InvalidPath").len(), 1);
