@@ -51,7 +51,7 @@ use smallvec::SmallVec;
 pub use add_prefix::AddPrefix;
 pub use basic_auth::BasicAuth;
 pub use buffering::Buffering;
-pub use chain::{Chain, Next};
+pub use chain::{Boxed, Chain, Next};
 pub use circuit_breaker::CircuitBreaker;
 pub use compress::Compress;
 pub use digest_auth::DigestAuth;
