@@ -538,6 +538,27 @@ fn one_rule_with_laxer_options_does_not_switch_off_the_default() {
 }
 
 #[test]
+fn a_default_that_cannot_be_read_lets_nobody_in() {
+    let ours = Authority::new("ours");
+    let (backend, manifests) = app([plain(HOST), under("lax.test", "lax")]);
+    let misspelt = json!({ "clientAuth": { "secretNames": ["ca"], "clientAuthType": "RequireAndVerify" } });
+    manifests.put("default", [option("default", misspelt)]);
+    manifests.put("rest", [option("lax", json!({})), authority("ca", &[&ours])]);
+    let gate = Headgate::start(&manifests);
+    let shown = || ours.issue(&["client"]).shown_by(client());
+    for (host, config) in [(HOST, client()), (HOST, shown()), ("unknown.test", client())] {
+        let error = Client::tls_with(gate.websecure(), Some(host), config).unwrap_err();
+        assert!(error.to_string().contains("AccessDenied"), "{host}: {error}");
+    }
+    assert_eq!(backend.heads(), 0);
+    assert!(comes_in(&gate, "lax.test", client()), "it names another");
+    assert_said(&gate, "WrongShape");
+    manifests.put("default", [option("default", mutual("ca"))]);
+    eventually("it is mended", || comes_in(&gate, HOST, shown()));
+    assert!(!comes_in(&gate, HOST, client()));
+}
+
+#[test]
 fn rules_without_a_host_are_for_every_name_that_nobody_else_has() {
     let ours = Authority::new("ours");
     let any = Ingress::new("any").rule("", &[("/", "Prefix", "app")]);
