@@ -10,7 +10,7 @@ mod pool;
 mod users;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 pub use users::Users;
 
@@ -46,6 +46,11 @@ impl BasicAuth {
         let challenge = HeaderValue::try_from(format!("Basic realm={}", login.quoted_realm).into_bytes())
             .map_err(|_| InvalidField::new("realm", "the realm can't be sent", "Choose another"))?;
         Ok(Self { users, login, challenge })
+    }
+
+    /// Whether this header is where the backend is told the user.
+    pub(super) fn vouches_for(&self, name: &HeaderName) -> bool {
+        self.login.vouches_for(name)
     }
 
     /// Lets the request pass if its Authorization names a user with the right password, else answers 401. While the

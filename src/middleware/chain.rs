@@ -6,9 +6,9 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use http::{Response, StatusCode, response};
+use http::{HeaderMap, Response, StatusCode, response};
 
-use super::{Flow, Head, Middleware, Request, Upstream, content_type};
+use super::{Flow, Head, Middleware, Request, Upstream, content_type, vouched};
 use crate::body::Body;
 
 /// The middlewares of a route, outermost first. `chain` has been expanded, `sticky` is an option of the route. A clone
@@ -97,6 +97,12 @@ impl<U: Upstream> Next<'_, U> {
     /// Whether nothing is inside but the endpoint, which leaves the head of a request as it is.
     pub fn is_innermost(&self) -> bool {
         self.at >= self.chain.len()
+    }
+
+    /// Removes what a client says under the names of headers that something inside vouches for: from what is asked on
+    /// behalf of a request before, or without, its having been there.
+    pub fn remove_vouched(&self, headers: &mut HeaderMap) {
+        vouched::remove(self.chain.steps.get(self.at..).unwrap_or_default(), headers);
     }
 
     /// The way to other services than the route's own.

@@ -10,7 +10,7 @@ mod nonce;
 mod seen;
 mod users;
 
-use http::{HeaderValue, Method, Response};
+use http::{HeaderName, HeaderValue, Method, Response};
 use md5::{Digest as _, Md5};
 use subtle::ConstantTimeEq;
 
@@ -62,6 +62,11 @@ impl DigestAuth {
         }
         let login = Login::new(realm, remove_header, header_field)?;
         Ok(Self { users: Users::htdigest(lines, realm)?, realm: realm.into(), login, nonces: Nonces::global()? })
+    }
+
+    /// Whether this header is where the backend is told the user.
+    pub(super) fn vouches_for(&self, name: &HeaderName) -> bool {
+        self.login.vouches_for(name)
     }
 
     /// Lets the request pass if its Authorization proves a user, else answers 401.

@@ -73,6 +73,8 @@ impl Errors {
         }
         let status = self.rewritten(original);
         let mut head = came.unwrap_or_else(|| self.asking(&mut request.head));
+        // The head is from before anything inside has cleared it.
+        next.remove_vouched(&mut head.headers);
         let is_head = request.head.method == Method::HEAD;
         let Some(target) = self.0.page.target(&head, status, original) else { return answer };
         head.target = target;

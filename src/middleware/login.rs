@@ -51,6 +51,11 @@ impl Login {
         Ok(Self { quoted_realm, remove_header, header_field })
     }
 
+    /// Whether this header is where the backend is told the user.
+    pub(super) fn vouches_for(&self, name: &HeaderName) -> bool {
+        self.header_field.as_ref().is_some_and(|field| spelling::are_alike(field, name))
+    }
+
     /// Removes what only we may say of the user.
     pub(super) fn clear(&self, headers: &mut HeaderMap) {
         if let Some(field) = &self.header_field {

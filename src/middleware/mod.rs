@@ -41,6 +41,7 @@ pub mod statuses;
 pub mod strip_prefix;
 pub mod strip_prefix_regex;
 mod upstream;
+mod vouched;
 
 use std::{fmt::Debug, net::IpAddr, sync::Arc};
 
