@@ -127,7 +127,7 @@ impl Middleware {
             Self::EncodedCharacters(m) => m.request(head),
             Self::ContentType => content_type::request(head),
             Self::BasicAuth(m) => m.request(head).await,
-            Self::DigestAuth(m) => m.request(head),
+            Self::DigestAuth(m) => m.request(request),
             Self::PassTlsClientCert(m) => m.request(head),
             Self::ForwardAuth(_) => Flow::Around,
             Self::IpAllowList(m) => m.request(head),

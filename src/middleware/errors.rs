@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 
 pub use self::page::Page;
-use super::{Failed, Head, Next, Permits, Request, Statuses, Upstream};
+use super::{Failed, Head, Next, Permits, Request, Spent, Statuses, Upstream};
 use crate::{
     balance::Service,
     body::{Body, BodyKind},
@@ -86,6 +86,7 @@ impl Errors {
             upgrade: false,
             trailers: false,
             permits: Permits::new(),
+            spent: Spent::default(),
         };
         let page = next.upstream().fetch(&self.0.service, asking).await;
         if fails(&page, status) {

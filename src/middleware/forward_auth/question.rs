@@ -8,7 +8,7 @@ use super::{Address, Options, names};
 use crate::{
     body::{Body, BodyError, BodyKind},
     middleware::{
-        Head, InvalidField, Permits, Request,
+        Head, InvalidField, Permits, Request, Spent,
         kept::{Kept, Limits},
     },
 };
@@ -104,7 +104,7 @@ impl Question {
             client_certs: head.client_certs.clone(),
             user: None,
         };
-        Request { head, body, kind, upgrade: false, trailers: false, permits: Permits::new() }
+        Request { head, body, kind, upgrade: false, trailers: false, permits: Permits::new(), spent: Spent::default() }
     }
 
     fn headers(&self, head: &Head) -> HeaderMap {

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     body::{BodyError, BodyKind},
     middleware::{
-        Head, Middleware, Permits,
+        Head, Middleware, Permits, Spent,
         headers::tests::head,
         upstream::tests::{Fake, Seen, service},
     },
@@ -145,6 +145,7 @@ impl Case {
             upgrade,
             trailers: false,
             permits: Permits::new(),
+            spent: Spent::default(),
         };
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
             let (parts, body) = fake.run(&middleware, &mut request).await.into_parts();

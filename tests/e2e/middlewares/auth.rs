@@ -147,6 +147,31 @@ fn digest_auth_stands_before_a_rewrite_or_behind_it() {
 }
 
 #[test]
+fn digest_auth_takes_all_tries_of_a_request_for_one() {
+    for outer in [
+        json!({ "retry": { "attempts": 3, "status": ["503"] } }),
+        json!({ "buffering": { "retryExpression": "ResponseCode() == 503 && Attempts() <= 2" } }),
+    ] {
+        let secret = Secret::new("users", "Opaque", &[("users", &anna("traefik"))]);
+        let auth = Middleware::new("auth", json!({ "digestAuth": { "secret": "users", "headerField": "X-User" } }));
+        let backend = Backend::canned("app", answer(503, &[], b"app"));
+        let mut objects = service_of("app", &[&backend]);
+        objects.push(Ingress::simple(HOST, "app").middlewares(&["again", "auth"]).into());
+        objects.extend([Middleware::new("again", outer.clone()).into(), auth.into(), secret.into()]);
+        let fixture = Fixture { backend, manifests: Manifests::of(objects) };
+        let gate = fixture.start();
+        let (nonce, _) = challenge(&gate.get(HOST, "/a?b=c"));
+        let login = Login::new(&nonce);
+        assert_eq!(login.status(&gate), 503, "{outer}");
+        let seen = fixture.backend.requests();
+        assert_eq!(seen.len(), 3, "{outer}");
+        assert!(seen.iter().all(|seen| seen.head.all("x-user") == ["anna"]), "{outer}");
+        let (_, stale) = challenge(&login.send(&gate, b""));
+        assert!(stale, "another request has it to itself: {outer}");
+    }
+}
+
+#[test]
 fn digest_auth_follows_its_secret() {
     let fixture = digest(&anna("traefik"), json!({}));
     let gate = fixture.start();
