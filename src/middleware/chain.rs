@@ -15,7 +15,7 @@ use crate::body::Body;
 /// shares the steps: the routes of an Ingress mostly have the same.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
-    steps: Arc<[Middleware]>,
+    pub(super) steps: Arc<[Middleware]>,
 }
 
 impl Chain {

@@ -238,6 +238,35 @@ fn a_certificate_header_of_the_clients_own_never_reaches_the_backend() {
     }
 }
 
+#[test]
+fn trailers_never_bear_the_name_of_a_header_that_a_login_vouches_for() {
+    let auth = server(200, &[], "");
+    let forward = json!({ "forwardAuth": {
+        "address": format!("http://{}/", auth.addr),
+        "authResponseHeaders": ["X-User"],
+        "authResponseHeadersRegex": "^X-Role-",
+    } });
+    let basic = json!({ "basicAuth": { "secret": "users", "headerField": "X-User" } });
+    for (spec, left) in [(basic, "x-role-admin"), (forward, "")] {
+        for outer in [json!({ "retry": { "attempts": 2, "status": ["500"] } }), json!({ "contentType": {} })] {
+            let users = Secret::new("users", "Opaque", &[("users", "anna:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=")]);
+            let (outer, auth) = (Middleware::new("outer", outer), Middleware::new("auth", spec.clone()));
+            let fixture = Fixture::new(&["outer", "auth"], [outer.into(), auth.into(), users.into()]);
+            let gate = fixture.start();
+            let sent = format!(
+                "PUT / HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Basic YW5uYTpzZWNyZXQ=\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\
+                 X-User: root\r\nx_user: root\r\nX-Role-Admin: root\r\nX-Sum: 7\r\n\r\n"
+            );
+            assert_eq!(gate.connect().send(sent).answer().status, 200);
+            let seen = fixture.backend.only();
+            let names: Vec<&str> = seen.trailers.iter().map(|(name, _)| name.as_str()).collect();
+            let expected: Vec<&str> = [left, "x-sum"].into_iter().filter(|name| !name.is_empty()).collect();
+            assert_eq!((names, seen.body.as_slice()), (expected, &b"body"[..]), "{spec}");
+        }
+    }
+}
+
 /// `forwardAuth` that asks this server, with these other fields.
 fn asking(auth: &Backend, fields: Value) -> Fixture {
     let mut spec = json!({ "address": format!("http://{}/verify?from=gate", auth.addr) });
