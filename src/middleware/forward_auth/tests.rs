@@ -215,6 +215,10 @@ fn forwarded_headers_of_a_trusted_peer() {
         ("x-forwarded-tls-client-cert", "abc"),
         ("x-forwarded-prefix", "/p"),
         ("x-other", "1"),
+        ("x-real-ip", "1.2.3.4"),
+        ("x_forwarded_uri", "/odd"),
+        ("x-forwarded.port", "1"),
+        ("x_real_ip", "1.2.3.4"),
     ];
     let ours = ("x-forwarded-uri", "/a/b?c=d");
     let seen = |trust, only: &[&str]| {
@@ -239,13 +243,14 @@ fn forwarded_headers_of_a_trusted_peer() {
     };
     let (method, prefix, other) = (("x-forwarded-method", "GET"), ("x-forwarded-prefix", "/p"), ("x-other", "1"));
     assert_eq!(seen(Some(true), &[]), sorted(&sent));
-    assert_eq!(seen(Some(false), &[]), sorted(&[ours, method, prefix, other]));
-    assert_eq!(seen(None, &[]), sorted(&[ours, method, prefix, other, sent[5], sent[6]]));
+    assert_eq!(seen(Some(false), &[]), sorted(&[ours, method, other]));
+    assert_eq!(seen(None, &[]), sorted(&[ours, method, prefix, other, sent[5], sent[6], sent[9]]));
     assert_eq!(
         seen(Some(true), &["X-Other"]),
         sorted(&[sent[0], sent[1], sent[2], sent[3], sent[4], sent[5], sent[6], other])
     );
     assert_eq!(seen(Some(false), &["X-Other", "x-other", "X-None"]), sorted(&[ours, method, other]));
+    assert_eq!(seen(Some(false), &["X-Real-Ip", "X_Forwarded_Uri"]), sorted(&[ours, method]));
     assert_eq!(
         seen(None, &["x-other", "X-Forwarded-Port", "X-Forwarded-For"]),
         sorted(&[ours, method, other, sent[5]])

@@ -515,6 +515,18 @@ fn forward_auth_believes_a_trusted_proxy_if_it_is_told_to() {
         ("X-Forwarded-Uri", "/outer"),
         ("X-Forwarded-Method", "PUT"),
     ];
+    let fixture = asking(&auth, json!({ "trustForwardHeader": false }));
+    let gate = Headgate::start_with(&fixture.manifests, &["--trusted-ips", "127.0.0.1"]);
+    let odd = [
+        ("X-Real-Ip", "192.0.2.7"),
+        ("X_Forwarded_For", "192.0.2.7"),
+        ("X-Forwarded_Uri", "/outer"),
+        ("X-Forwarded-Prefix", "/outer"),
+    ];
+    assert_eq!(gate.get_with(HOST, "/x", &[&sent[..], &odd[..]].concat()).status, 200);
+    let asked = auth.requests().pop().unwrap();
+    let believed = |value: &str| sent.iter().chain(&odd).any(|(_, sent)| *sent == value);
+    assert!(!asked.head.headers.iter().any(|(_, value)| believed(value)), "{:?}", asked.head.headers);
     for (trust, flags, expected) in [
         (
             json!(true),
