@@ -203,3 +203,21 @@ async fn a_page_is_never_asked_for_under_a_name_that_the_client_gives_itself() {
         assert_eq!((&asked["x-outer"], &asked["x-other"]), (&"anna".parse().unwrap(), &"kept".parse().unwrap()));
     }
 }
+
+#[tokio::test]
+async fn two_steps_do_not_make_a_success_of_a_refusal() {
+    let rewriting = |from: u16, to: u16| {
+        let to = StatusCode::from_u16(to).unwrap();
+        errors(Settings { rewrites: vec![(from..=from, to)], ..settings(&[from], "/{status}") })
+    };
+    for (refusal, sent) in [(401, 404), (403, 404), (407, 404), (500, 200)] {
+        let chain = Chain::new(vec![rewriting(404, 200), rewriting(410, 404), rewriting(refusal, 410)]);
+        let mut fake = Fake::of(&[refusal]);
+        let out = chain.run(&mut request("GET", "http://a.test/", b""), &mut fake).await;
+        assert_eq!(out.status(), sent, "{refusal}");
+        assert_eq!(fake.seen[3].head.target.path(), format!("/{sent}"));
+    }
+    let chain = Chain::new(vec![rewriting(404, 200), rewriting(403, 404)]);
+    let out = chain.run(&mut request("GET", "http://a.test/", b""), &mut Fake::of(&[404])).await;
+    assert_eq!(out.status(), 200, "one that never was a refusal");
+}
