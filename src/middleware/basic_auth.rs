@@ -2,11 +2,13 @@
 //!
 //! Takes users with hashed passwords, and answers 401 unless the request names one of them with its password. Slow
 //! hashes are computed on threads of their own, never on a worker; what was right once is remembered, so that only
-//! the first request of a session pays. A user who doesn't exist costs as much as a wrong password.
+//! the first request of a session pays. Every refusal costs the same, so that its time doesn't tell who
+//! exists.
 
 mod cache;
 mod md5_crypt;
 mod pool;
+mod refusal;
 mod users;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -57,7 +57,7 @@ fn users_of_every_kind() {
             assert!(!passes(&auth, login(user, wrong)), "{user} {wrong}");
         }
     }
-    // Of an unknown user the first user's hash is checked, and never believed: here with anna's right password.
+    // Of an unknown user the slowest hash is checked, and never believed: here with the right password.
     for _ in 0..2 {
         assert!(!passes(&auth, login("nobody", "secret")));
     }
