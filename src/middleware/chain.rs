@@ -6,16 +6,16 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use http::{Response, StatusCode, response};
+use http::{HeaderMap, Response, StatusCode, response};
 
-use super::{Flow, Head, Middleware, Request, Upstream, content_type};
+use super::{Flow, Head, Middleware, Request, Upstream, content_type, vouched};
 use crate::body::Body;
 
 /// The middlewares of a route, outermost first. `chain` has been expanded, `sticky` is an option of the route. A clone
 /// shares the steps: the routes of an Ingress mostly have the same.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
-    steps: Arc<[Middleware]>,
+    pub(super) steps: Arc<[Middleware]>,
 }
 
 impl Chain {
@@ -99,6 +99,12 @@ impl<U: Upstream> Next<'_, U> {
         self.at >= self.chain.len()
     }
 
+    /// Removes what a client says under the names of headers that something inside vouches for: from what is asked on
+    /// behalf of a request before, or without, its having been there.
+    pub fn remove_vouched(&self, headers: &mut HeaderMap) {
+        vouched::remove(self.chain.steps.get(self.at..).unwrap_or_default(), headers);
+    }
+
     /// The way to other services than the route's own.
     pub fn upstream(&mut self) -> &mut U {
         self.upstream
@@ -121,7 +127,7 @@ impl Middleware {
             Self::EncodedCharacters(m) => m.request(head),
             Self::ContentType => content_type::request(head),
             Self::BasicAuth(m) => m.request(head).await,
-            Self::DigestAuth(m) => m.request(head),
+            Self::DigestAuth(m) => m.request(request),
             Self::PassTlsClientCert(m) => m.request(head),
             Self::ForwardAuth(_) => Flow::Around,
             Self::IpAllowList(m) => m.request(head),

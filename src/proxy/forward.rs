@@ -141,7 +141,8 @@ impl Upstream for Exchange<'_> {
             trailers: request.trailers,
             expect: self.facts.expect && matches!(request.body, Body::Client(_)),
         };
-        let body = request.kind.has_bytes().then(|| std::mem::take(&mut request.body));
+        let body = std::mem::take(&mut request.body);
+        let body = request.kind.has_bytes().then(|| self.route.chain.clean_trailers(body));
         let left = Left { body, upload: None, upgrade: &mut self.upgrade, permits: &mut request.permits };
         delivery.run(left, Some(self.record)).await
     }
