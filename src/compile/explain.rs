@@ -164,9 +164,11 @@ fn outcome(table: &Table, route: &Route, question: Question<'_>) -> Vec<String> 
     }
     let host = table.tls(question.entrypoint, question.host);
     let unmet = |own: &&Arc<TlsOptions>| own.id != host.id && !host.stand_in_for(own);
-    if let Some(own) = route.tls.as_ref().filter(unmet) {
+    // Whoever names none has the default, where there is TLS.
+    let default = || Some(&table.tls).filter(|_| question.tls && !route.acme);
+    if let Some(own) = route.tls.as_ref().or_else(default).filter(unmet) {
         let text = "its host's do not ask of clients what they do";
-        return vec![format!("answered with 503: the route names the TLS options {}, and {text}", own.id)];
+        return vec![format!("answered with 503: the route is under the TLS options {}, and {text}", own.id)];
     }
     if let Action::Closed(reason) = &route.action {
         return vec![format!("the route is closed, answered with 503: {reason}")];

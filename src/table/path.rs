@@ -94,6 +94,8 @@ pub struct Paths {
     entrypoints: Entrypoints,
     /// How handshakes are done, where a rule says so; few if any.
     tls: Box<[(Entrypoints, Arc<TlsOptions>)]>,
+    /// Where rules are that say nothing of that, so that the default stands for them.
+    silent: Entrypoints,
 }
 
 #[derive(Debug)]
@@ -128,17 +130,24 @@ impl Paths {
     pub fn new(mut rules: Vec<Rule>) -> Self {
         rules.sort_by_key(|rule| (Reverse(rule.priority), Reverse(rule.matcher.rank())));
         let counted = rules.iter().filter(|rule| !rule.route.acme || rule.route.tls.is_some());
-        let entrypoints = Entrypoints(counted.fold(0, |mask, rule| mask | rule.route.entrypoints.0));
+        let (mut entrypoints, mut silent) = (Entrypoints(0), Entrypoints(0));
+        for route in counted.map(|rule| &rule.route) {
+            entrypoints.0 |= route.entrypoints.0;
+            silent.0 |= if route.tls.is_none() { route.entrypoints.0 } else { 0 };
+        }
         let tls = tls(&rules);
         let rules = if rules.len() <= FEW { Kind::Few(rules.into()) } else { Kind::Many(Box::new(Many::new(rules))) };
-        Self { rules, entrypoints, tls }
+        Self { rules, entrypoints, tls, silent }
     }
 
-    /// How handshakes are done on an entrypoint: nothing where the host has no rule there; then nothing where none of its
-    /// rules says how.
-    pub fn tls(&self, entrypoint: usize) -> Option<Option<&Arc<TlsOptions>>> {
-        let said = || self.tls.iter().find(|(on, _)| on.contains(entrypoint)).map(|(_, options)| options);
-        self.entrypoints.contains(entrypoint).then(said)
+    /// How handshakes are done on an entrypoint: nothing where the host has no rule there. `default` stands for the rules
+    /// that don't say how: a rule that does must not make it laxer for them.
+    pub fn tls<'a>(&'a self, entrypoint: usize, default: &'a Arc<TlsOptions>) -> Option<&'a Arc<TlsOptions>> {
+        let counting = || match self.tls.iter().find(|(on, _)| on.contains(entrypoint)) {
+            Some((_, named)) if !(self.silent.contains(entrypoint) && default.outrank(named)) => named,
+            _ => default,
+        };
+        self.entrypoints.contains(entrypoint).then(counting)
     }
 
     /// Whether a rule says how handshakes are done.
