@@ -3,9 +3,9 @@
 #
 #     benches/request_cost.sh target/release/headgate
 #
-# Needs valgrind, strace, nginx (the backend) and h2load. Loopback only; what it starts it ends. Instructions are the
-# difference of two runs under callgrind (12,000 and 2,000 requests), so that the start doesn't count. They repeat to a
-# fraction of a percent; what would make them a lie is a build without optimisation. middleware_cost.sh sets ANNOTATION,
+# Needs valgrind, strace, nginx (the backend) and h2load. Loopback only; what it starts it ends. Instructions are counted
+# under callgrind for 10,000 requests after 2,000 others, so that the start (which gathers randomness for as long as that
+# takes) doesn't count. They repeat to a fraction of a percent; what would make them a lie is a build without optimisation. middleware_cost.sh sets ANNOTATION,
 # MIDDLEWARES (objects), TARGET and ONLY_INSTRUCTIONS.
 set -euo pipefail
 binary=$(readlink -f "$1")
@@ -48,15 +48,14 @@ args=(run --manifests "$folder/manifests" --http 127.0.0.1:18080 --https 127.0.0
 load() { h2load --h1 -n "$1" -c 8 --connect-to 127.0.0.1:18080 "http://app.test:18080${TARGET:-/}" | grep -q "$1 succeeded"; }
 answers() { for _ in $(seq 300); do curl -so /dev/null http://127.0.0.1:18080/ && return; sleep 0.1; done; return 1; }
 
-instructions() {
-  valgrind --tool=callgrind --callgrind-out-file="$folder/callgrind.$1" "$binary" "${args[@]}" > "$folder/log.$1" 2>&1 &
-  local pid=$!; pids+=("$pid")
-  answers; load "$1"; kill "$pid"; wait "$pid" || true
-  grep -o 'Collected : [0-9]*' "$folder/log.$1" | grep -o '[0-9]*$'
-}
-few=$(instructions 2000)
-many=$(instructions 12000)
-echo "instructions per request: $(((many - few) / 10000))"
+valgrind --tool=callgrind --instr-atstart=no --callgrind-out-file="$folder/callgrind" "$binary" "${args[@]}" \
+  > "$folder/log" 2>&1 &
+pid=$!; pids+=("$pid")
+answers; load 2000
+callgrind_control -i on "$pid" > /dev/null
+load 10000
+kill "$pid"; wait "$pid" || true
+echo "instructions per request: $(($(grep -o 'Collected : [0-9]*' "$folder/log" | grep -o '[0-9]*$') / 10000))"
 [ -z "${ONLY_INSTRUCTIONS:-}" ] || exit 0
 
 "$binary" "${args[@]}" > /dev/null 2>&1 & pid=$!; pids+=("$pid")

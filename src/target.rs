@@ -116,8 +116,8 @@ pub enum AboveRoot {
     Refuse,
 }
 
-/// The one normalisation: unreserved escapes decoded, hex upper-cased, dot segments resolved, repeated slashes
-/// merged. Reserved escapes (`%2F`, `%5C`, `%3B`, …) stay encoded and never count as separators. Borrows what is
+/// The one normalisation: unreserved escapes decoded, hex upper-cased, what has no place in a path encoded (a raw
+/// backslash, quotes, braces, anything that is not ASCII), dot segments resolved, repeated slashes merged. Reserved escapes (`%2F`, `%5C`, `%3B`, …) stay encoded and never count as separators. Borrows what is
 /// normal already, which nearly every path is. Normalising twice gives the same as once.
 ///
 /// # Errors
@@ -223,14 +223,21 @@ pub fn escapes_are_whole(text: &str) -> bool {
     text.split('%').skip(1).all(whole)
 }
 
+/// Whether a byte has no place in a path (RFC 3986 §3.3) and is still sent there as it is. A backend may read it as
+/// another one (`\` as `/`), and Go encodes it: so do we. Brackets, which Go leaves alone, stay.
+fn is_odd(byte: u8) -> bool {
+    matches!(byte, b'\\' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80..)
+}
+
 /// A quick look that says yes only to what is surely normal.
 fn is_normal(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
         if byte == b'%'
             || byte < 0x21
-            || byte == 0x7f
+            || byte >= 0x7f
             || byte == b'#'
+            || is_odd(byte)
             || (previous == b'/' && (byte == b'/' || byte == b'.'))
         {
             return false;
@@ -272,7 +279,17 @@ fn push_plain(out: &mut String, plain: &str) -> Result<(), PathError> {
     if plain.bytes().any(|b| b < 0x21 || b == 0x7f) {
         return Err(PathError::Control);
     }
-    out.push_str(plain);
+    if !plain.bytes().any(is_odd) {
+        out.push_str(plain);
+        return Ok(());
+    }
+    for byte in plain.bytes() {
+        if is_odd(byte) {
+            out.push_str(&format!("%{byte:02X}"));
+        } else {
+            out.push(char::from(byte));
+        }
+    }
     Ok(())
 }
 
@@ -346,6 +363,9 @@ mod tests {
             ("/%5c%3b%3f%23%25", "/%5C%3B%3F%23%25"),
             ("/%252e", "/%252e"),
             ("//", "/"),
+            ("/a\\..\\b", "/a%5C..%5Cb"),
+            ("/é{\"x\"}|^`<>", "/%C3%A9%7B%22x%22%7D%7C%5E%60%3C%3E"),
+            ("/a[1]", "/a[1]"),
         ] {
             assert_eq!(normal(from).as_deref(), Ok(to), "{from}");
         }

@@ -11,7 +11,7 @@ use crate::{
     compile::explain::{Question, explain},
     control::keys,
     diagnostic::printable,
-    table::host_of,
+    table::{Entrypoints, host_of},
     target::{PathError, Target},
 };
 
@@ -69,12 +69,15 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     }
     println!();
     let redirect = args.redirect_to_https.filter(|_| scheme != "https").map(|port| target.by_https(&host, port));
+    let speaking = read.entrypoints.iter().enumerate().filter(|(_, e)| e.tls);
+    let secured = Entrypoints(speaking.take(32).fold(0, |mask, (index, _)| mask | 1 << index));
     let question = Question {
         entrypoint,
         tls: on.tls,
         host: &host,
         path: target.compared(),
         redirect: redirect.as_deref(),
+        secured,
         pins: args.cookie_keys_file.is_some(),
     };
     for line in explain(read.compiler.table(), question) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::{
     balance::{Policy, Service, transport::Version},
     table::{
-        Action, Matcher, Route, Table, TlsOptions,
+        Action, Entrypoints, Matcher, Route, Table, TlsOptions,
         path::Listed,
         tls::{OptionsId, Terms},
     },
@@ -26,6 +26,8 @@ pub struct Question<'a> {
     pub path: &'a str,
     /// Where the request is redirected to, whatever its route, because it is plain HTTP (`--redirect-to-https`).
     pub redirect: Option<&'a str>,
+    /// The entrypoints that speak TLS, where it leads.
+    pub secured: Entrypoints,
     /// Whether pins are worth showing: the table was compiled with the keys of the file, not with random ones.
     pub pins: bool,
 }
@@ -63,7 +65,7 @@ pub fn explain(table: &Table, question: Question<'_>) -> Vec<String> {
         n => lines.push(format!("{n} {more}rules of these hosts do not match")),
     }
     match winner {
-        None => lines.push("no rule takes it: 404".to_owned()),
+        None => lines.push(nobody(table, question)),
         Some(route) => {
             lines.push(String::new());
             match handshake(table, question) {
@@ -141,6 +143,18 @@ fn handshake(table: &Table, question: Question<'_>) -> Handshake {
     let asked = options.asked().map(|asked| format!("; {asked}")).unwrap_or_default();
     let version = if terms.versions.oldest == Version::Tls13 { "; TLS 1.3 only" } else { "" };
     Handshake::Done(Some(format!("TLS options: {}{asked}{version}", options.id)))
+}
+
+/// What becomes of a request that no rule of its entrypoint takes.
+fn nobody(table: &Table, question: Question<'_>) -> String {
+    let is_over_tls = || {
+        let mut secured = (0..32).filter(|index| question.secured.contains(*index));
+        secured.any(|index| table.lookup(index, question.host, question.path).is_some())
+    };
+    match question.redirect.filter(|_| is_over_tls()) {
+        Some(to) => format!("redirected to {to}: it has a route over TLS only"),
+        None => "no rule takes it: 404".to_owned(),
+    }
 }
 
 fn outcome(table: &Table, route: &Route, question: Question<'_>) -> Vec<String> {
@@ -244,7 +258,18 @@ mod tests {
     }
 
     fn asked(path: &str, redirect: Option<&str>) -> Vec<String> {
-        explain(&table(), Question { entrypoint: 0, tls: false, host: "a.test", path, redirect, pins: false })
+        explain(
+            &table(),
+            Question {
+                entrypoint: 0,
+                tls: false,
+                host: "a.test",
+                path,
+                redirect,
+                secured: Entrypoints(0b10),
+                pins: false,
+            },
+        )
     }
 
     /// Verdict and Ingress of each line.
@@ -277,7 +302,15 @@ mod tests {
 
     #[test]
     fn nobody_takes_it() {
-        let question = Question { entrypoint: 0, tls: false, host: "b.test", path: "/x", redirect: None, pins: false };
+        let question = Question {
+            entrypoint: 0,
+            tls: false,
+            host: "b.test",
+            path: "/x",
+            redirect: None,
+            secured: Entrypoints(0b10),
+            pins: false,
+        };
         assert_eq!(explain(&table(), question), ["1 rule of these hosts does not match", "no rule takes it: 404"]);
         let question = Question { host: "b.example", ..question };
         assert_eq!(explain(&table(), question), ["no rule takes it: 404"]);
@@ -288,7 +321,30 @@ mod tests {
         let to = Some("https://a.test/");
         assert_eq!(asked("/a", to).last().unwrap(), "redirected to https://a.test/, as all plain HTTP is");
         assert_eq!(asked("/acme", to).last().unwrap(), "answered with 503: no Service");
-        let question = Question { entrypoint: 0, tls: false, host: "b.example", path: "/", redirect: to, pins: false };
+        let question = Question {
+            entrypoint: 0,
+            tls: false,
+            host: "b.example",
+            path: "/",
+            redirect: to,
+            secured: Entrypoints(0b10),
+            pins: false,
+        };
         assert_eq!(explain(&table(), question), ["no rule takes it: 404"]);
+    }
+
+    #[test]
+    fn a_route_that_exists_over_tls_only_is_redirected_to() {
+        let question = Question {
+            entrypoint: 2,
+            tls: false,
+            host: "a.test",
+            path: "/a/b/c",
+            redirect: Some("https://a.test/"),
+            secured: Entrypoints(0b10),
+            pins: false,
+        };
+        let lines = explain(&table(), question);
+        assert_eq!(lines.last().unwrap(), "redirected to https://a.test/: it has a route over TLS only");
     }
 }

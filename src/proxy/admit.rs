@@ -255,8 +255,10 @@ fn connection(headers: &mut HeaderMap, found: &Found, version: Version, facts: &
             if token.eq_ignore_ascii_case(b"upgrade") {
                 wants_upgrade = true;
             } else if let Ok(name) = HeaderName::from_bytes(token) {
-                // Framing and routing can't be asked away.
-                if !matches!(name.as_str(), "host" | "content-length" | "transfer-encoding" | "te" | "close") {
+                // Framing and routing can't be asked away, nor what a trusted proxy says of its client.
+                if !is_managed(name.as_str())
+                    && !matches!(name.as_str(), "host" | "content-length" | "transfer-encoding" | "te" | "close")
+                {
                     named.push(name);
                 }
             }

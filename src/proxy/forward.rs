@@ -57,11 +57,16 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
         }
         Standing::Closed => return record.finish(respond::closed(), None),
     }
+    let to_https = worker.settings.redirect_to_https.filter(|_| !head.secure);
     let Some(route) = table.lookup(client.entrypoint, &head.host, head.target.compared()) else {
+        // A route that exists over TLS only is where the redirect leads.
+        if let Some(port) = to_https.filter(|_| is_over_tls(&worker, &table, head)) {
+            return record.finish(respond::to_https(head, port), None);
+        }
         worker.metrics.refuse(Refusal::NoRoute);
         return record.finish(respond::no_route(), None);
     };
-    if let Some(port) = worker.settings.redirect_to_https.filter(|_| !head.secure && !route.acme) {
+    if let Some(port) = to_https.filter(|_| !route.acme) {
         return record.finish(respond::to_https(head, port), Some(route));
     }
     // A route may be reached by a host with other options than those that it names: the host has several, or its own
@@ -82,6 +87,13 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
     record.head(&request.head);
     record.hold(request.permits);
     record.finish(answer, Some(route))
+}
+
+/// Whether a request has a route on an entrypoint that speaks TLS.
+fn is_over_tls(worker: &Worker, table: &Table, head: &Head) -> bool {
+    let entrypoints = worker.settings.entrypoints.iter().enumerate();
+    let mut secured = entrypoints.filter(|(_, entrypoint)| entrypoint.tls);
+    secured.any(|(index, _)| table.lookup(index, &head.host, head.target.compared()).is_some())
 }
 
 /// Whether this connection may carry the request. Not one for a host whose TLS options are others than those that it was

@@ -197,6 +197,37 @@ fn connection_cannot_take_our_own_headers_away() {
 }
 
 #[test]
+fn connection_cannot_take_away_what_a_trusted_proxy_says_of_its_client() {
+    let said = [
+        ("Connection", "X-Forwarded-For, X-Forwarded-Proto, X-Other"),
+        ("X-Forwarded-For", "203.0.113.9"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Other", "1"),
+    ];
+    let request = seen(&["--trusted-ips", "127.0.0.1/32"], "app.test", &said);
+    assert_eq!(request.head.all("x-forwarded-for"), ["203.0.113.9, 127.0.0.1"]);
+    assert_eq!(request.head.all("x-real-ip"), ["203.0.113.9"]);
+    assert_eq!((request.get("x-forwarded-proto"), request.get("x-other")), (Some("https"), None));
+}
+
+#[test]
+fn what_has_no_place_in_a_path_is_encoded() {
+    let backend = Backend::named("app");
+    let gate = Headgate::start(&app("app.test", &backend));
+    for (sent, forwarded) in
+        [("/a\\..\\b", "/a%5C..%5Cb"), ("/{x}|\"y\"", "/%7Bx%7D%7C%22y%22"), ("/a[1]?{q}", "/a[1]?{q}")]
+    {
+        let mut client = gate.connect();
+        assert_eq!(
+            client.send(format!("GET {sent} HTTP/1.1\r\nHost: app.test\r\n\r\n")).answer().status,
+            200,
+            "{sent}"
+        );
+        assert_eq!(backend.requests().pop().unwrap().target(), forwarded, "{sent}");
+    }
+}
+
+#[test]
 fn hop_by_hop_headers_of_an_answer_go_no_further_either() {
     let (mut client, _gate, _backend) = through(
         "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-First\r\nConnection: X-Second\r\nX-First: 1\r\nX-Second: 2\r\n\

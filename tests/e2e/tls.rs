@@ -250,6 +250,9 @@ fn an_unexpired_certificate_is_served_before_an_expired_one() {
 fn plain_http_can_be_redirected_as_a_whole() {
     let (backend, mut objects) = app();
     objects.push(Ingress::simple("app.test", "app").into());
+    // That a route exists over TLS only is no reason not to lead there.
+    objects
+        .push(Ingress::new("only").traefik("router.tls", "true").rule("only.test", &[("/in", "Prefix", "app")]).into());
     let manifests = Manifests::of(objects);
     for (flag, location) in
         [("--redirect-to-https", "https://app.test/x?y=1"), ("--redirect-to-https=8443", "https://app.test:8443/x?y=1")]
@@ -264,6 +267,9 @@ fn plain_http_can_be_redirected_as_a_whole() {
     }
     let gate = Headgate::start_with(&manifests, &["--redirect-to-https"]);
     assert_eq!(gate.https("app.test", "/").text(), "app");
+    assert_eq!(gate.get("only.test", "/in/x").get("location"), Some("https://only.test/in/x"));
+    assert_eq!((gate.get("only.test", "/out").status, gate.get("none.test", "/").status), (404, 404));
+    assert_eq!(Headgate::start(&manifests).get("only.test", "/in").status, 404, "without the flag");
 }
 
 #[test]
