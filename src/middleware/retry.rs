@@ -131,7 +131,7 @@ impl Retry {
                 Ok(Source { by_status, body: Whole::Kept(kept) })
             }
             // The request goes on all the same. It can't be sent twice once it has been begun.
-            Err(unkept) if matches!(unkept.error, BodyError::TooLarge | BodyError::Io(_)) => {
+            Err(unkept) if matches!(unkept.error, BodyError::TooLarge | BodyError::NoRoom(_)) => {
                 tracing::debug!(error = %unkept.error, "a request's body is not kept for another try");
                 Ok(Source { by_status: false, body: Whole::Lent(Lent::new(unkept.into_body())) })
             }
