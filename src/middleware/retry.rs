@@ -93,6 +93,7 @@ impl Retry {
                 return answer;
             }
             drop(answer);
+            next.release(request);
             interval = interval.mul_f64(self.growth);
             if wait.is_zero() {
                 // Endpoints that refuse at once must not keep the worker from everybody else.

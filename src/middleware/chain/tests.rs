@@ -4,7 +4,11 @@ use super::{
     super::{InFlight, headers::tests::head, source::Source},
     *,
 };
-use crate::{balance::Service, body::BodyKind, middleware::{Permits, Spent}};
+use crate::{
+    balance::Service,
+    body::BodyKind,
+    middleware::{Permits, Spent},
+};
 
 /// Answers every request.
 struct Endpoint;
@@ -28,6 +32,9 @@ async fn a_request_that_is_sent_again_does_not_stand_in_its_own_way() {
         assert_eq!(next.run(&mut request).await.status(), StatusCode::OK);
     }
     assert_eq!(request.permits.len(), 1);
+    next.release(&mut request);
+    assert_eq!(request.permits.len(), 0, "who waits holds no place");
+    next.run(&mut request).await;
     let answer = chain.run(&mut again(&request.head), &mut Endpoint).await;
     assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS, "another one does");
     drop(request.permits);
@@ -42,6 +49,6 @@ fn again(head: &Head) -> Request {
         upgrade: false,
         trailers: false,
         permits: Permits::new(),
-            spent: Spent::default(),
+        spent: Spent::default(),
     }
 }
