@@ -168,7 +168,7 @@ fn conflicts(rules: &[Entry<'_>]) -> Vec<Diagnostic> {
         let claim = match &rule.rule.matcher {
             Matcher::Exact(path) => (0, &**path, rule.rule.priority),
             Matcher::Prefix(path) => (1, &**path, rule.rule.priority),
-            Matcher::Regex(regex) => (2, regex.as_str(), rule.rule.priority),
+            Matcher::Regex { written, .. } => (2, &**written, rule.rule.priority),
         };
         let earlier = claims.entry(claim).or_default();
         let mine = rule.rule.route.entrypoints;

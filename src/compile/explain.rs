@@ -11,6 +11,7 @@ use crate::{
         path::Listed,
         tls::{OptionsId, Terms},
     },
+    target::readable,
 };
 
 /// A request, as routing sees it.
@@ -82,7 +83,7 @@ pub fn explain(table: &Table, question: Question<'_>) -> Vec<String> {
 
 impl Candidate<'_> {
     fn line(&self, verdict: &str) -> String {
-        let Listed { kind, path, priority, default_backend, route } = self.listed;
+        let Listed { kind, path, regex: _, priority, default_backend, route } = self.listed;
         let kind = if default_backend { "default backend" } else { kind };
         let priority = priority.map(|p| format!(", priority {p}")).unwrap_or_default();
         let of = format!("Ingress {}/{}", route.labels.namespace, route.labels.ingress);
@@ -116,7 +117,7 @@ fn matches(listed: &Listed<'_>, request: &str) -> bool {
     match listed.kind {
         "Exact" => Matcher::Exact(listed.path.into()).matches(request),
         "Prefix" => Matcher::prefix(listed.path).matches(request),
-        _ => regex::Regex::new(listed.path).is_ok_and(|regex| regex.is_match(request)),
+        _ => listed.regex.is_some_and(|regex| regex.is_match(&readable(request))),
     }
 }
 

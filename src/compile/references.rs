@@ -42,7 +42,10 @@ impl References<'_> {
         let noun = self.noun();
         let Some((joined, provider)) = reference.rsplit_once('@') else {
             let text = format!("{noun} reference {reference} has no @provider");
-            let help = format!("write {}-{reference}@kubernetescrd", self.namespace);
+            let help = match self.candidates(reference).is_empty() {
+                true => format!("write {}-{reference}@kubernetescrd", self.namespace),
+                false => format!("write {reference}@kubernetescrd"),
+            };
             return Err(Lost { code: self.codes().0, text, help });
         };
         if provider != "kubernetescrd" {
@@ -50,15 +53,7 @@ impl References<'_> {
             let help = format!("write it as a {} object, and name it @kubernetescrd", self.kind.as_str());
             return Err(Lost { code: self.codes().0, text, help });
         }
-        let splits = joined.match_indices('-').filter_map(|(at, _)| Some((joined.get(..at)?, joined.get(at + 1..)?)));
-        let mut found: Vec<Key> =
-            splits.map(|(ns, name)| Key::new(ns, name)).filter(|key| self.view.has(self.kind, key)).collect();
-        if found.is_empty() {
-            // Traefik writes names with dots (and other runs of odd characters) as one dash.
-            let wanted = normalised(joined);
-            let all = self.view.all(self.kind);
-            found = all.filter(|key| normalised(&written(key)) == wanted).cloned().collect();
-        }
+        let mut found = self.candidates(joined);
         if found.len() > 1
             && let Some(own) = found.iter().find(|key| key.namespace == *self.namespace)
         {
@@ -78,10 +73,26 @@ impl References<'_> {
         Ok(key)
     }
 
+    /// The objects that `namespace-name` can be read as.
+    fn candidates(&self, joined: &str) -> Vec<Key> {
+        let splits = joined.match_indices('-').filter_map(|(at, _)| Some((joined.get(..at)?, joined.get(at + 1..)?)));
+        let found: Vec<Key> =
+            splits.map(|(ns, name)| Key::new(ns, name)).filter(|key| self.view.has(self.kind, key)).collect();
+        if !found.is_empty() {
+            return found;
+        }
+        // Traefik writes names with dots (and other runs of odd characters) as one dash.
+        let wanted = normalised(joined);
+        self.view.all(self.kind).filter(|key| normalised(&written(key)) == wanted).cloned().collect()
+    }
+
     fn missing(&self, reference: &str, joined: &str) -> Lost {
         let near = |key: &&Key| joined.len().abs_diff(key.namespace.len() + 1 + key.name.len()) <= FURTHEST;
         let known: Vec<String> = self.view.all(self.kind).filter(near).map(written).collect();
-        let help = match did_you_mean(joined, known.iter().map(String::as_str)) {
+        // The namespace forgotten.
+        let own = Key::new(Arc::clone(self.namespace), joined);
+        let own = self.view.has(self.kind, &own).then(|| written(&own));
+        let help = match own.or_else(|| did_you_mean(joined, known.iter().map(String::as_str)).map(str::to_owned)) {
             Some(word) => format!("did you mean {word}@kubernetescrd?"),
             None => format!("create the {}; the reference is its namespace, a dash, its name", self.kind.as_str()),
         };

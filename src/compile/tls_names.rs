@@ -23,7 +23,7 @@ const SPOKEN: [(&str, u16); 11] = [
 const OF_TLS13: [u16; 3] = [0x1301, 0x1302, 0x1303];
 
 /// Cipher suites that Traefik knows and Headgate does not speak: without forward secrecy, or broken.
-const UNSPOKEN: [&str; 17] = [
+const UNSPOKEN: [&str; 16] = [
     "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
     "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
     "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
@@ -33,7 +33,6 @@ const UNSPOKEN: [&str; 17] = [
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
     "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
-    "TLS_FALLBACK_SCSV",
     "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
     "TLS_RSA_WITH_AES_128_CBC_SHA",
     "TLS_RSA_WITH_AES_128_CBC_SHA256",
@@ -96,6 +95,9 @@ pub(super) fn suites(names: &[String], versions: Versions) -> Result<(Option<Vec
         let field = format!("cipherSuites[{index}]");
         if let Some((_, number)) = SPOKEN.iter().find(|(known, _)| known == name) {
             spoken.push(*number);
+        } else if name == "TLS_FALLBACK_SCSV" {
+            // RFC 7507; Traefik takes it in the list, too.
+            quiet.push((field, format!("{name} is a signal of clients and no suite")));
         } else if UNSPOKEN.contains(&name.as_str()) {
             quiet.push((field, format!("{name} is not spoken, because it is too weak")));
         } else {
@@ -183,6 +185,8 @@ mod tests {
         let (spoken, quiet) = of(&[weak, good], only12).unwrap();
         assert_eq!((spoken.unwrap().len(), quiet.len(), quiet[0].0.as_str()), (4, 1, "cipherSuites[0]"));
         assert_eq!(of(&[weak], all).unwrap().0, Some(OF_TLS13.to_vec()));
+        let (_, quiet) = of(&[good, "TLS_FALLBACK_SCSV"], all).unwrap();
+        assert_eq!(quiet[0].1, "TLS_FALLBACK_SCSV is a signal of clients and no suite");
         assert_eq!(of(&[weak, "TLS_AES_128_GCM_SHA256"], only12).unwrap_err().field, "cipherSuites");
         assert_eq!(of(&[good, "AES"], all).unwrap_err().field, "cipherSuites[1]");
     }

@@ -25,7 +25,7 @@ pub mod ip_allow_list;
 pub mod kept;
 mod login;
 pub mod pass_tls_client_cert;
-mod pattern;
+pub mod pattern;
 mod process_key;
 pub mod rate_limit;
 mod redirect;

@@ -24,7 +24,7 @@ const LONGEST: usize = 1 << 16;
 ///
 /// # Errors
 /// [`InvalidField`] of this name where it is empty, doesn't parse or is too big.
-pub(super) fn compile(field: &str, expression: &str) -> Result<Regex, InvalidField> {
+pub fn compile(field: &str, expression: &str) -> Result<Regex, InvalidField> {
     build(field, expression, false)
 }
 

@@ -158,7 +158,10 @@ pub(crate) fn admit(
     };
     let body = if kind.has_bytes() { Body::Client(body) } else { Body::Empty };
     let upgrade = facts.upgrade.is_some();
-    Ok((middleware::Request { head, body, kind, upgrade, trailers, permits: Permits::new(), spent: Spent::default() }, facts))
+    Ok((
+        middleware::Request { head, body, kind, upgrade, trailers, permits: Permits::new(), spent: Spent::default() },
+        facts,
+    ))
 }
 
 fn look(headers: &HeaderMap, trusted: bool) -> Found {

@@ -14,6 +14,7 @@ use super::{
     route::{Entrypoints, Route},
     tls::{TlsOptions, strictest},
 };
+use crate::target::readable;
 
 /// How a rule matches a normalised path.
 #[derive(Clone, Debug)]
@@ -23,7 +24,12 @@ pub enum Matcher {
     /// Whole path elements from the start; without its final slash, so that `/` is empty.
     Prefix(Box<str>),
     /// A regular expression, found anywhere in the path unless it is anchored (`PathRegexp` of Traefik).
-    Regex(Regex),
+    Regex {
+        /// What is looked for, in the path's [`readable`] spelling.
+        built: Regex,
+        /// The expression as its author wrote it, by which it is ranked and shown.
+        written: Arc<str>,
+    },
 }
 
 impl Matcher {
@@ -39,7 +45,7 @@ impl Matcher {
             Self::Prefix(prefix) => {
                 path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
-            Self::Regex(regex) => regex.is_match(path),
+            Self::Regex { built, .. } => built.is_match(&readable(path)),
         }
     }
 
@@ -48,7 +54,7 @@ impl Matcher {
         match self {
             Self::Exact(path) => (true, path.len()),
             Self::Prefix(path) => (false, path.len()),
-            Self::Regex(regex) => (false, regex.as_str().len()),
+            Self::Regex { written, .. } => (false, written.len()),
         }
     }
 }
@@ -225,6 +231,8 @@ pub struct Listed<'a> {
     pub kind: &'static str,
     /// Its path, as it is compared.
     pub path: &'a str,
+    /// What is looked for where it is a regular expression, which `path` then shows.
+    pub regex: Option<&'a Regex>,
     /// The priority that the user wrote.
     pub priority: Option<i64>,
     /// Whether it is a default backend.
@@ -235,14 +243,15 @@ pub struct Listed<'a> {
 
 impl Rule {
     fn listed(&self) -> Listed<'_> {
-        let (kind, path) = match &self.matcher {
-            Matcher::Exact(path) => ("Exact", &**path),
-            Matcher::Prefix(path) if path.is_empty() => ("Prefix", "/"),
-            Matcher::Prefix(path) => ("Prefix", &**path),
-            Matcher::Regex(regex) => ("Regex", regex.as_str()),
+        let (kind, path, regex) = match &self.matcher {
+            Matcher::Exact(path) => ("Exact", &**path, None),
+            Matcher::Prefix(path) if path.is_empty() => ("Prefix", "/", None),
+            Matcher::Prefix(path) => ("Prefix", &**path, None),
+            Matcher::Regex { built, written } => ("Regex", &**written, Some(built)),
         };
         let default_backend = self.priority == Self::LAST;
-        Listed { kind, path, priority: self.explicit.then_some(self.priority), default_backend, route: &self.route }
+        let priority = self.explicit.then_some(self.priority);
+        Listed { kind, path, regex, priority, default_backend, route: &self.route }
     }
 }
 
@@ -274,7 +283,7 @@ impl Paths {
         for (kind, map) in [("Exact", &many.exact), ("Prefix", &many.prefix)] {
             for (path, (place, route)) in map.iter().flat_map(|(path, list)| list.iter().map(move |p| (path, p))) {
                 let path = if path.is_empty() { "/" } else { &**path };
-                all.push((*place, Listed { kind, path, priority: None, default_backend: false, route }));
+                all.push((*place, Listed { kind, path, regex: None, priority: None, default_backend: false, route }));
             }
         }
         all.sort_by_key(|(place, _)| *place);

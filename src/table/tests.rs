@@ -27,7 +27,7 @@ fn route(name: &str, entrypoints: u32) -> Arc<Route> {
 fn rule(priority: i64, matcher: Matcher, name: &str) -> Rule {
     let length = match &matcher {
         Matcher::Exact(path) | Matcher::Prefix(path) => path.len().max(1),
-        Matcher::Regex(regex) => regex.as_str().len(),
+        Matcher::Regex { written, .. } => written.len(),
     };
     let implicit = path::implicit_priority("h", &"x".repeat(length));
     Rule {
@@ -96,7 +96,7 @@ fn exact_beats_wildcard_beats_none_and_leftovers_fall_through() {
 
 #[test]
 fn the_order_within_a_host() {
-    let regex = |text: &str| Matcher::Regex(Regex::new(text).unwrap());
+    let regex = |text: &str| Matcher::Regex { built: Regex::new(text).unwrap(), written: text.into() };
     for padding in [0, 20] {
         let mut rules = vec![
             rule(0, Matcher::prefix("/foo"), "prefix"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::fault::Fault;
 use crate::{
+    diagnostic::{Diagnostic, Subject},
     middleware::{Headers, Middleware, headers},
     objects::middleware as object,
 };
@@ -17,11 +18,23 @@ pub(super) fn headers(fields: &object::Headers) -> Result<Middleware, Fault> {
     Ok(Middleware::Headers(Arc::new(built)))
 }
 
+/// What is said where pages of any origin may call with the user's cookies, and read the answer.
+pub(super) fn open_to_all(fields: &object::Headers, subject: Subject) -> Option<Diagnostic> {
+    let any = fields.access_control_allow_origin_list.iter().flatten().any(|origin| origin == "*");
+    if !any || fields.access_control_allow_credentials != Some(true) {
+        return None;
+    }
+    let text = "* beside accessControlAllowCredentials lets every page of the web call with the user's cookies and read \
+                the answer";
+    let field = "spec.headers.accessControlAllowOriginList";
+    Some(Diagnostic::warning(subject, field, "OpenToAllOrigins", text).help("name the origins"))
+}
+
 fn headers_options(fields: &object::Headers) -> headers::Options {
     let list = |l: &Option<Vec<String>>| l.clone().unwrap_or_default();
     let text = |t: &Option<String>| t.clone().unwrap_or_default();
     headers::Options {
-        custom_request_headers: fields.custom_request_headers.clone().unwrap_or_default(),
+        custom_request_headers: fields.request_headers(),
         custom_response_headers: fields.custom_response_headers.clone().unwrap_or_default(),
         access_control_allow_credentials: fields.access_control_allow_credentials.unwrap_or(false),
         access_control_allow_headers: list(&fields.access_control_allow_headers),

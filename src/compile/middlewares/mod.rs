@@ -250,6 +250,9 @@ impl Resolver<'_> {
         }
         let limit = middleware.spec.rate_limit.as_ref();
         said.extend(limit.and_then(|limit| limits::counted_here(limit, subject.clone())));
+        said.extend(middleware.spec.headers.iter().filter_map(|fields| headers::open_to_all(fields, subject.clone())));
+        let errors = middleware.spec.errors.iter();
+        said.extend(errors.flat_map(|fields| resilience::idle_rewrites(fields, &subject)));
         let fault = match self.build(middleware, refs, above) {
             Err(fault) => {
                 let text = format!("{}; routes that name it are closed (503)", fault.message);
@@ -259,7 +262,10 @@ impl Resolver<'_> {
             }
             Ok(()) => middleware.unknown.first().map(|field| format!("it has the unknown field {field}")),
         };
-        self.out.names.push(format!("{key}").into());
+        // Of a chain that was built, its members are the steps.
+        if fault.is_some() || middleware.spec.chain.is_none() {
+            self.out.names.push(format!("{key}").into());
+        }
         self.diagnostics.extend(said.into_iter().map(|d| d.at(middleware.meta.origin.clone())));
         if let Some(fault) = fault {
             let reason = format!("Middleware {key}: {fault}");

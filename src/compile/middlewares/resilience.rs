@@ -7,6 +7,7 @@ use http::{HeaderName, StatusCode};
 use super::{Resolver, asked::ByName, fault::Fault, statuses, values};
 use crate::{
     balance::{Scheme, Service},
+    diagnostic::{Diagnostic, Subject},
     middleware::{CircuitBreaker, Errors, Middleware, Retry, Statuses, circuit_breaker, errors, retry as retrying},
     objects::{Meta, middleware as object},
 };
@@ -87,6 +88,23 @@ pub(super) fn errors(resolver: &mut Resolver<'_>, fields: &object::Errors, meta:
     let headers = error_request_headers.as_deref().map(names).transpose()?;
     let service = pages(resolver, service.as_ref(), meta)?;
     Ok(Middleware::Errors(Arc::new(Errors::new(errors::Settings { statuses, rewrites, service, page, headers }))))
+}
+
+/// What is said of rewrites that never come about, because no status of theirs gets a page.
+pub(super) fn idle_rewrites(fields: &object::Errors, subject: &Subject) -> Vec<Diagnostic> {
+    let list = fields.status.as_deref().unwrap_or_default();
+    let (false, Ok(shown)) = (list.is_empty(), statuses::set(list, "errors.status")) else { return Vec::new() };
+    let mut said = Vec::new();
+    for codes in fields.status_rewrites.iter().flatten().map(|(codes, _)| codes) {
+        let Ok(mut range) = statuses::range(codes) else { continue };
+        if !range.any(|code| StatusCode::from_u16(code).is_ok_and(|code| shown.contains(code))) {
+            let field = format!("spec.errors.statusRewrites[{codes}]");
+            let text = format!("{field} has no effect, because `status` names none of these");
+            let help = "add them to `status`, or remove it";
+            said.push(Diagnostic::warning(subject.clone(), field, "NoEffect", text).help(help));
+        }
+    }
+    said
 }
 
 /// The service that has the pages.

@@ -56,7 +56,7 @@ async fn run(method: Method, answer: Response<Body>) -> Response<Body> {
         upgrade: false,
         trailers: false,
         permits: Permits::new(),
-            spent: Spent::default(),
+        spent: Spent::default(),
     };
     Chain::new(vec![Middleware::ContentType]).run(&mut request, &mut Backend(Some(answer))).await
 }

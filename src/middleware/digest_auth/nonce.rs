@@ -118,7 +118,9 @@ mod tests {
         assert!(!nonces.accept(other.as_bytes(), 1, 1_000, &mut spent), "another nonce");
         // What was refused is not spent.
         let mut none = Spent::default();
-        assert!(!nonces.accept(one.as_bytes(), 1, 1_000, &mut none) && !nonces.accept(one.as_bytes(), 1, 1_000, &mut none));
+        assert!(
+            !nonces.accept(one.as_bytes(), 1, 1_000, &mut none) && !nonces.accept(one.as_bytes(), 1, 1_000, &mut none)
+        );
     }
 
     #[test]
@@ -157,7 +159,7 @@ mod tests {
         }
         let key: &'static hmac::Key = Box::leak(Box::new(hmac::Key::new(hmac::HMAC_SHA256, b"another process")));
         let other = Nonces { key, seen: Seen::default() };
-        assert!(!other.accept(nonce.as_bytes(), 1, 1_000));
+        assert!(!accept(&other, nonce.as_bytes(), 1, 1_000));
         assert!(accept(&nonces, nonce.as_bytes(), 1, 1_000), "a forged try has used nothing up");
     }
 }

@@ -306,7 +306,9 @@ fn what_the_server_says_replaces_what_the_client_says() {
 
 #[test]
 fn a_pattern_is_read_as_go_reads_it() {
-    for (pattern, fits) in [(r"^\QX-Auth.\E", false), (r"^\Qx-auth-\E", true), (r"^X-\w{4}-", true), ("^X-[[:alpha:]]+-", true)] {
+    for (pattern, fits) in
+        [(r"^\QX-Auth.\E", false), (r"^\Qx-auth-\E", true), (r"^X-\w{4}-", true), ("^X-[[:alpha:]]+-", true)]
+    {
         let options = Options { auth_response_headers_regex: Some(pattern.to_owned()), ..defaults() };
         let outcome = Case::new(options).verdict(200, &[("x-auth-level", "1")], "").run();
         assert_eq!(outcome.reached().all("x-auth-level").len(), usize::from(fits), "{pattern}");

@@ -108,7 +108,7 @@ pub(crate) fn request(method: &str, url: &str, body: &'static [u8]) -> Request {
         upgrade: false,
         trailers: false,
         permits: Permits::new(),
-            spent: Spent::default(),
+        spent: Spent::default(),
     }
 }
 

@@ -81,14 +81,75 @@ pub struct Headers {
     pub ssl_force_host: Option<bool>,
 }
 
+/// Headers of one connection (RFC 9110 §7.6.1) that people set on requests for WebSockets' sake.
+const OF_THE_CONNECTION: [&str; 4] = ["connection", "keep-alive", "te", "upgrade"];
+
+fn is_of_the_connection(name: &str) -> bool {
+    OF_THE_CONNECTION.iter().any(|of| name.eq_ignore_ascii_case(of))
+}
+
 impl Headers {
     /// Whether nothing at all is set: an error for Traefik. A deprecated field without effect counts as set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The deprecated fields that are set.
+    /// `customRequestHeaders` without those of the connection, which have no effect.
+    pub fn request_headers(&self) -> BTreeMap<String, String> {
+        let all = self.custom_request_headers.iter().flatten().filter(|(name, _)| !is_of_the_connection(name));
+        all.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// The deprecated fields that are set, and those that do nothing without another.
     pub(super) fn without_effect(&self) -> Vec<NoEffect> {
+        let mut found = self.deprecated();
+        for name in self.custom_request_headers.iter().flatten().map(|(name, _)| name) {
+            if is_of_the_connection(name) {
+                let field = format!("spec.headers.customRequestHeaders.{name}");
+                let message = "has no effect: it belongs to the connection, and is written where it is needed";
+                found.push(NoEffect::new(field, message, "Remove it; WebSockets work without it"));
+            }
+        }
+        found.extend(self.idle());
+        found
+    }
+
+    /// The fields that do nothing without another.
+    fn idle(&self) -> Vec<NoEffect> {
+        fn some<T>(list: &Option<Vec<T>>) -> bool {
+            list.as_ref().is_some_and(|list| !list.is_empty())
+        }
+        let sts = self.sts_seconds.unwrap_or(0) != 0;
+        let hosts = some(&self.allowed_hosts);
+        let origins =
+            some(&self.access_control_allow_origin_list) || some(&self.access_control_allow_origin_list_regex);
+        let by_https = self.ssl_proxy_headers.as_ref().is_some_and(|map| !map.is_empty());
+        let (no_sts, no_hosts) = ("has no effect without stsSeconds", "has no effect without allowedHosts");
+        let no_origin = "has no effect, because no origin is allowed: browsers refuse each preflight";
+        let (sts_help, origin_help) = ("Write stsSeconds, or remove it", "Write accessControlAllowOriginList");
+        [
+            ("stsIncludeSubdomains", !sts && self.sts_include_subdomains == Some(true), no_sts, sts_help),
+            ("stsPreload", !sts && self.sts_preload == Some(true), no_sts, sts_help),
+            ("forceSTSHeader", !sts && self.force_sts_header == Some(true), no_sts, sts_help),
+            ("sslProxyHeaders", !sts && by_https, no_sts, sts_help),
+            (
+                "hostsProxyHeaders",
+                !hosts && some(&self.hosts_proxy_headers),
+                no_hosts,
+                "Write allowedHosts, or remove it",
+            ),
+            // The other fields of CORS may complete what a backend says of origins.
+            ("accessControlAllowHeaders", !origins && some(&self.access_control_allow_headers), no_origin, origin_help),
+            ("accessControlAllowMethods", !origins && some(&self.access_control_allow_methods), no_origin, origin_help),
+            ("accessControlMaxAge", !origins && self.access_control_max_age.is_some(), no_origin, origin_help),
+        ]
+        .into_iter()
+        .filter(|(_, idle, ..)| *idle)
+        .map(|(name, _, message, help)| NoEffect::new(format!("spec.headers.{name}"), message, help))
+        .collect()
+    }
+
+    fn deprecated(&self) -> Vec<NoEffect> {
         let scheme = "Use a Middleware of type redirectScheme before this one";
         let regex = "Use a Middleware of type redirectRegex before this one";
         [

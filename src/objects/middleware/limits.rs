@@ -73,9 +73,19 @@ pub struct InFlightReq {
 }
 
 impl InFlightReq {
-    /// What was written and does nothing.
+    /// What was written and does nothing, and a limit that was not written.
     pub(super) fn without_effect(&self) -> Vec<NoEffect> {
-        self.source_criterion.iter().flat_map(|by| by.without_effect("spec.inFlightReq")).collect()
+        let criterion = self.source_criterion.iter();
+        let mut found: Vec<NoEffect> = criterion.flat_map(|by| by.without_effect("spec.inFlightReq")).collect();
+        if self.amount.is_none() {
+            let help = "Write how many requests may run at once; `amount: 0` if it is to be none";
+            found.push(NoEffect::new(
+                "spec.inFlightReq.amount",
+                "is not there, so every request is refused (429)",
+                help,
+            ));
+        }
+        found
     }
 }
 

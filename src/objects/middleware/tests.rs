@@ -211,6 +211,34 @@ fn same_site_is_read_in_any_letter_case() {
 }
 
 #[test]
+fn headers_that_do_nothing_without_others_are_told() {
+    for (yaml, fields) in [
+        (
+            "stsPreload: true, stsIncludeSubdomains: true, forceSTSHeader: true, sslProxyHeaders: {X: y}",
+            &["stsIncludeSubdomains", "stsPreload", "forceSTSHeader", "sslProxyHeaders"][..],
+        ),
+        ("stsSeconds: 1, stsPreload: true, sslProxyHeaders: {X: y}", &[]),
+        ("stsPreload: false, frameDeny: true", &[]),
+        ("hostsProxyHeaders: [X-Host]", &["hostsProxyHeaders"]),
+        ("hostsProxyHeaders: [X-Host], allowedHosts: [a]", &[]),
+        (
+            "accessControlAllowMethods: [GET], accessControlMaxAge: 1",
+            &["accessControlAllowMethods", "accessControlMaxAge"],
+        ),
+        ("accessControlAllowMethods: [GET], accessControlAllowOriginListRegex: [a]", &[]),
+        ("accessControlAllowCredentials: true, accessControlExposeHeaders: [X]", &[]),
+        ("customRequestHeaders: {connection: keep-alive, X-A: b}", &["customRequestHeaders.connection"]),
+    ] {
+        let spec = spec(&format!("headers: {{{yaml}}}"));
+        let found: Vec<String> = spec.without_effect().into_iter().map(|found| found.field).collect();
+        let fields: Vec<String> = fields.iter().map(|name| format!("spec.headers.{name}")).collect();
+        assert_eq!(found, fields, "{yaml}");
+    }
+    assert_eq!(spec("inFlightReq: {}").without_effect().len(), 1);
+    assert_eq!(spec("inFlightReq: {amount: 0}").without_effect(), []);
+}
+
+#[test]
 fn prefixes_that_never_match_are_told() {
     assert_eq!(spec("stripPrefix: {}").without_effect().len(), 1);
     let found = spec("stripPrefix: {prefixes: [/a, b], forceSlash: true}").without_effect();
