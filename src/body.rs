@@ -79,6 +79,37 @@ impl Body {
     }
 }
 
+/// A whole body, handed over piece by piece.
+pub struct Pieces(Bytes);
+
+impl Pieces {
+    /// Bytes of a piece.
+    pub const SIZE: usize = 64 << 10;
+
+    /// These bytes in pieces of [`Pieces::SIZE`].
+    pub fn new(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let size = self.0.len().min(Self::SIZE);
+        Poll::Ready((size > 0).then(|| Ok(Frame::data(self.0.split_to(size)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
+    }
+}
+
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

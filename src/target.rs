@@ -186,6 +186,54 @@ pub fn comparable(path: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A [`comparable`] path as authors of regular expressions think of it, and as Traefik matches them: what a client has to
+/// escape (`é`, a space, a brace) is plain. What would change the path's shape (`%2F`, `%25`, `%3B`), control bytes and
+/// bytes that are no UTF-8 stay escaped. Only matched, never forwarded.
+pub fn readable(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (plain, escapes) = rest.split_at(at);
+        out.push_str(plain);
+        let run: Vec<u8> = escapes.as_bytes().chunks_exact(3).map_while(escape).collect();
+        if run.is_empty() {
+            out.push('%');
+            rest = escapes.get(1..).unwrap_or_default();
+            continue;
+        }
+        for chunk in run.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() || "/?#%;".contains(c) {
+                    push_escaped(&mut out, c.encode_utf8(&mut [0; 4]).as_bytes());
+                } else {
+                    out.push(c);
+                }
+            }
+            push_escaped(&mut out, chunk.invalid());
+        }
+        rest = escapes.get(run.len() * 3..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// The byte of `%` and two hex digits.
+fn escape(text: &[u8]) -> Option<u8> {
+    match text {
+        [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => Some(hex(*high) << 4 | hex(*low)),
+        _ => None,
+    }
+}
+
+fn push_escaped(out: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        out.push_str(&format!("%{byte:02X}"));
+    }
+}
+
 /// Text of a user as it stands in a normalised path: unreserved characters plain, hex digits upper case, and encoded
 /// what may not stand in a path (RFC 3986 §3.3): a space, `é`, `?`, a `%` without two hex digits behind it.
 pub fn encode(text: &str) -> String {
@@ -234,8 +282,7 @@ fn is_normal(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
         if byte == b'%'
-            || byte < 0x21
-            || byte >= 0x7f
+            || !(0x21..0x7f).contains(&byte)
             || byte == b'#'
             || is_odd(byte)
             || (previous == b'/' && (byte == b'/' || byte == b'.'))
@@ -412,6 +459,20 @@ mod tests {
         }
         for reserved in ["/a%2Fb", "/a%5Cb", "/a%3Bb", "/a%3Fb", "/a%23b", "/a%25b"] {
             assert_eq!(comparable(reserved), reserved);
+        }
+    }
+
+    #[test]
+    fn a_readable_path_keeps_its_shape() {
+        for (path, plain) in [
+            ("/a", "/a"),
+            ("/caf%C3%A9%20%7Bx%7D%22%5C", "/café {x}\"\\"),
+            ("/a%2Fb%3B%3F%23%25%5B", "/a%2Fb%3B%3F%23%25["),
+            ("/%0A%7F%C2%85", "/%0A%7F%C2%85"),
+            ("/%FF%C3x%C3%A9%E2%82", "/%FF%C3xé%E2%82"),
+            ("/%252F", "/%252F"),
+        ] {
+            assert_eq!(readable(path), plain, "{path}");
         }
     }
 

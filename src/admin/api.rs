@@ -61,7 +61,7 @@ fn routes(state: &State) -> Vec<RouteView> {
     let names = &state.settings.claims.entrypoints;
     let mut all = Vec::new();
     for (host, paths) in table.hosts.list() {
-        for Listed { kind: path_type, path, priority, default_backend, route } in paths.list() {
+        for Listed { kind: path_type, path, regex: _, priority, default_backend, route } in paths.list() {
             let (status, reason) = match &route.action {
                 Action::Forward(_) => ("forward", None),
                 Action::NoService(reason) => ("noService", Some(reason.to_string())),

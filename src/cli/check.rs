@@ -113,7 +113,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 fn routes(table: &Table, entrypoints: &[Entrypoint]) -> String {
     let mut rows = vec![["HOST", "PATH", "GOES TO", "ENDPOINTS", "MIDDLEWARES", "ON", "INGRESS"].map(str::to_owned)];
     for (host, paths) in table.hosts.list() {
-        for Listed { kind, path, priority, default_backend, route } in paths.list() {
+        for Listed { kind, path, regex: _, priority, default_backend, route } in paths.list() {
             let path = cell(path);
             let shown = match priority {
                 _ if default_backend => format!("{path} (default backend)"),

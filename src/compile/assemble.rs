@@ -13,7 +13,7 @@ use super::{
 use crate::{
     diagnostic::Diagnostic,
     objects::{Key, Kind, ObjectId},
-    table::{self, Matcher, Paths, Rule},
+    table::{self, Matcher, Paths, Rule, TlsOptions},
 };
 
 /// Who has rules for which host.
@@ -136,6 +136,7 @@ pub(super) fn hosts(
     touched: &BTreeSet<Arc<str>>,
     hosts: &mut Hosts,
     table: &mut table::Hosts,
+    default: &Arc<TlsOptions>,
 ) {
     for host in touched {
         let members = by_age(fragments, hosts.members.get(host).into_iter().flatten());
@@ -145,7 +146,7 @@ pub(super) fn hosts(
         };
         let rules: Vec<Entry<'_>> = members.into_iter().flat_map(of_host).collect();
         let mut found = conflicts(&rules);
-        let settled = host_tls::settle(host, &rules, &mut found);
+        let settled = host_tls::settle(host, &rules, default, &mut found);
         if found.is_empty() {
             hosts.conflicts.remove(host);
         } else {
@@ -167,7 +168,7 @@ fn conflicts(rules: &[Entry<'_>]) -> Vec<Diagnostic> {
         let claim = match &rule.rule.matcher {
             Matcher::Exact(path) => (0, &**path, rule.rule.priority),
             Matcher::Prefix(path) => (1, &**path, rule.rule.priority),
-            Matcher::Regex(regex) => (2, regex.as_str(), rule.rule.priority),
+            Matcher::Regex { written, .. } => (2, &**written, rule.rule.priority),
         };
         let earlier = claims.entry(claim).or_default();
         let mine = rule.rule.route.entrypoints;

@@ -11,6 +11,7 @@ use crate::{
         path::Listed,
         tls::{OptionsId, Terms},
     },
+    target::readable,
 };
 
 /// A request, as routing sees it.
@@ -82,7 +83,7 @@ pub fn explain(table: &Table, question: Question<'_>) -> Vec<String> {
 
 impl Candidate<'_> {
     fn line(&self, verdict: &str) -> String {
-        let Listed { kind, path, priority, default_backend, route } = self.listed;
+        let Listed { kind, path, regex: _, priority, default_backend, route } = self.listed;
         let kind = if default_backend { "default backend" } else { kind };
         let priority = priority.map(|p| format!(", priority {p}")).unwrap_or_default();
         let of = format!("Ingress {}/{}", route.labels.namespace, route.labels.ingress);
@@ -116,7 +117,7 @@ fn matches(listed: &Listed<'_>, request: &str) -> bool {
     match listed.kind {
         "Exact" => Matcher::Exact(listed.path.into()).matches(request),
         "Prefix" => Matcher::prefix(listed.path).matches(request),
-        _ => regex::Regex::new(listed.path).is_ok_and(|regex| regex.is_match(request)),
+        _ => listed.regex.is_some_and(|regex| regex.is_match(&readable(request))),
     }
 }
 
@@ -163,9 +164,11 @@ fn outcome(table: &Table, route: &Route, question: Question<'_>) -> Vec<String> 
     }
     let host = table.tls(question.entrypoint, question.host);
     let unmet = |own: &&Arc<TlsOptions>| own.id != host.id && !host.stand_in_for(own);
-    if let Some(own) = route.tls.as_ref().filter(unmet) {
+    // Whoever names none has the default, where there is TLS.
+    let default = || Some(&table.tls).filter(|_| question.tls && !route.acme);
+    if let Some(own) = route.tls.as_ref().or_else(default).filter(unmet) {
         let text = "its host's do not ask of clients what they do";
-        return vec![format!("answered with 503: the route names the TLS options {}, and {text}", own.id)];
+        return vec![format!("answered with 503: the route is under the TLS options {}, and {text}", own.id)];
     }
     if let Action::Closed(reason) = &route.action {
         return vec![format!("the route is closed, answered with 503: {reason}")];

@@ -158,14 +158,18 @@ impl Compiler {
             self.table.certs = Arc::new(certs::certs(&self.fragments, &self.hosts, &self.certs));
             outcome.diagnostics = true;
         }
-        if !hosts.is_empty() {
-            assemble::hosts(&self.fragments, &hosts, &mut self.hosts, &mut self.table.hosts);
-        }
         let default_changed = self.default_tls.is_touched_by(changes);
         if default_changed {
             self.default_tls = Defaults::new(store, &mut self.policies);
             self.table.tls = Arc::clone(&self.default_tls.options);
             outcome.diagnostics = true;
+            // What others name is held against it.
+            let rules = self.fragments.values().flat_map(|fragment| &fragment.rules);
+            let naming = rules.filter(|(_, rules)| rules.iter().any(|rule| rule.rule.route.tls.is_some()));
+            hosts.extend(naming.map(|(host, _)| Arc::clone(host)));
+        }
+        if !hosts.is_empty() {
+            assemble::hosts(&self.fragments, &hosts, &mut self.hosts, &mut self.table.hosts, &self.table.tls);
         }
         if cookies_changed {
             outcome.groups = self.members();

@@ -3,17 +3,15 @@
 
 use std::sync::Arc;
 
-use regex::RegexBuilder;
+use regex::Regex;
 
 use crate::{
     dialect::PathMatcher,
+    middleware::pattern,
     objects::ingress::Path,
     table::{Matcher, path::implicit_priority},
-    target::{AboveRoot, PathError, comparable, normalise},
+    target::{AboveRoot, PathError, comparable, encode, normalise, readable},
 };
-
-/// Regular expressions of users are compiled to at most so many bytes.
-const REGEX_BYTES: usize = 1 << 20;
 
 /// Where cert-manager and others answer ACME HTTP-01 challenges (RFC 8555 §8.3).
 const ACME: &str = "/.well-known/acme-challenge/";
@@ -128,27 +126,110 @@ fn kind(written: Option<&str>, specific: PathMatcher, read: &mut Read) -> PathMa
     }
 }
 
+/// An expression that can't be built closes what it would be found in at the most, so that its requests don't go to
+/// rules with less in front of them.
 fn regex(read: &mut Read) {
-    match RegexBuilder::new(&read.shown).size_limit(REGEX_BYTES).build() {
-        Ok(regex) => read.matcher = Some(Matcher::Regex(regex)),
+    let written = Arc::clone(&read.shown);
+    let built = match pattern::compile("path", &in_one_spelling(&written)) {
+        Ok(built) => built,
         Err(error) => {
             let help = "it is a regular expression because of router.pathmatcher; look-around and backreferences are \
                         not supported";
-            let (shown, error) = (&read.shown, error.to_string());
-            let text = match error.strip_prefix("regex parse error:") {
-                Some(error) => format!("{shown:?} is no regular expression: {}", one_line(error)),
-                None => format!("{shown:?} can't be a regular expression: {error}"),
-            };
-            let text = format!("{text}; its requests go to other rules, or are 404");
+            let (what, around) = around(&written);
+            let text = format!("{}; {what} closed (503) in its place", error.message);
             read.remarks.push(Remark::error("path", "InvalidRegex", text, help));
+            read.closed.get_or_insert(error.message);
+            let Some(around) = around else { return };
+            around
         }
-    }
+    };
+    read.matcher = Some(Matcher::Regex { built, written });
 }
 
-/// The crate draws the expression and points at the fault; the last line says what it is.
-fn one_line(error: &str) -> &str {
-    let last = error.trim_end().lines().last().unwrap_or_default().trim();
-    last.strip_prefix("error: ").unwrap_or(last)
+/// An expression with the escapes of its text spelled as in the paths that it is looked for in.
+fn in_one_spelling(expression: &str) -> String {
+    let mut out = String::with_capacity(expression.len());
+    let mut rest = expression;
+    while let Some(at) = rest.find('%') {
+        let (before, after) = rest.split_at(at);
+        out.push_str(before);
+        let triplets = after.as_bytes().chunks_exact(3);
+        let escape = |t: &&[u8]| matches!(t, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
+        // A `%` that begins no escape stays.
+        let length = (triplets.take_while(escape).count() * 3).max(1);
+        let (escapes, after) = after.split_at_checked(length).unwrap_or((after, ""));
+        if length == 1 {
+            out.push('%');
+        } else {
+            out.push_str(&regex::escape(&readable(&comparable(&encode(escapes)))));
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// What every path has that an expression could match: an expression for it, and how people call those paths. That is
+/// the plain text that it begins with, at its start if it is anchored.
+fn around(expression: &str) -> (String, Option<Regex>) {
+    let (flags, rest) = match expression.strip_prefix("(?i)") {
+        Some(rest) => ("(?i)", rest),
+        None => ("", expression),
+    };
+    let (anchor, rest) = match rest.strip_prefix('^').or_else(|| rest.strip_prefix("\\A")) {
+        Some(rest) => ("^", rest),
+        None => ("", rest),
+    };
+    let text = if has_alternatives(rest) { String::new() } else { plain_start(rest) };
+    let what = match (&*text, anchor) {
+        ("", _) => "all paths of its host are".to_owned(),
+        (text, "^") => format!("paths that begin with {text} are"),
+        (text, _) => format!("paths with {text} in them are"),
+    };
+    let anchor = if text.is_empty() { "" } else { anchor };
+    (what, Regex::new(&format!("{flags}{anchor}{}", regex::escape(&text))).ok())
+}
+
+/// The characters before the first that means something else than itself. An escape of the URL is left out, since paths
+/// may spell it otherwise.
+fn plain_start(expression: &str) -> String {
+    let mut text = String::new();
+    let mut rest = expression.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '*' | '?' | '{' => {
+                // The last character may be there no time at all.
+                text.pop();
+                break;
+            }
+            '.' | '[' | ']' | '(' | ')' | '}' | '+' | '|' | '^' | '$' | '%' => break,
+            '\\' => match rest.next().filter(char::is_ascii_punctuation) {
+                Some(c) if c != '%' => text.push(c),
+                _ => break,
+            },
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+/// Whether there is a `|` outside of all groups. What is unclear counts.
+fn has_alternatives(expression: &str) -> bool {
+    let mut depth = 0_i32;
+    let mut rest = expression.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            // Quoted text is not told apart.
+            '\\' if rest.as_str().starts_with('Q') => return expression.contains('|'),
+            '\\' => drop(rest.next()),
+            '[' => return expression.contains('|'),
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            '|' if depth <= 0 => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// The path in the spelling that requests are compared in; closes the rule where it took a guess.
@@ -186,7 +267,7 @@ pub(super) fn priority(host: &str, matcher: &Matcher) -> i64 {
     let path = match matcher {
         Matcher::Exact(path) | Matcher::Prefix(path) if path.is_empty() => "/",
         Matcher::Exact(path) | Matcher::Prefix(path) => path,
-        Matcher::Regex(regex) => regex.as_str(),
+        Matcher::Regex { written, .. } => written,
     };
     implicit_priority(host, path)
 }

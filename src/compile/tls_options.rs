@@ -23,7 +23,7 @@ use crate::{
     objects::{
         Key, Kind, Meta, ObjectId, TlsOption,
         store::{Changes, Store},
-        tls_option::{self, ClientAuthType, TlsOptionSpec},
+        tls_option::{self, ClientAuthType, DEFAULT, TlsOptionSpec},
     },
     settings::Claims,
     table::{
@@ -34,9 +34,6 @@ use crate::{
 
 /// The annotation that names one.
 pub(super) const FIELD: &str = "metadata.annotations[traefik.ingress.kubernetes.io/router.tls.options]";
-
-/// The name of the one for hosts that name none, as an object and in the annotation.
-const DEFAULT: &str = "default";
 
 /// Policies in use, each with terms of its own.
 #[derive(Debug, Default)]
@@ -119,6 +116,11 @@ fn made(view: &View<'_>, key: &Key, so: &str, said: &mut Vec<Diagnostic>) -> Res
     let Some(object) = view.tls_option(key) else { return Err("it does not exist".to_owned()) };
     let subject = || ObjectId::new(Kind::TlsOption, key.clone()).subject();
     let mut say = |diagnostic: Diagnostic| said.push(diagnostic.at(object.meta.origin.clone()));
+    if object.unreadable {
+        let text = format!("it can't be read; {so}");
+        say(Diagnostic::error(subject(), "", "TLSOptionInvalid", text).help("see what else is said of it"));
+        return Err("it can't be read".to_owned());
+    }
     for field in &object.unknown {
         let text = format!("{field} is not a field of a TLSOption; {so}");
         say(Diagnostic::error(subject(), field.clone(), "UnknownField", text).help("correct it, or remove it"));
@@ -265,8 +267,7 @@ pub(super) struct Defaults {
 impl Defaults {
     /// Whether a change concerns them.
     pub(super) fn is_touched_by(&self, changes: &Changes) -> bool {
-        let named = |id: &ObjectId| id.kind == Kind::TlsOption && &*id.key.name == DEFAULT;
-        changes.touched.iter().any(|id| named(id) || self.reads.contains(id))
+        changes.touched.iter().any(|id| tls_option::is_default(id) || self.reads.contains(id))
     }
 
     /// Reads them anew.

@@ -2,15 +2,17 @@
 //!
 //! Takes users with hashed passwords, and answers 401 unless the request names one of them with its password. Slow
 //! hashes are computed on threads of their own, never on a worker; what was right once is remembered, so that only
-//! the first request of a session pays. A user who doesn't exist costs as much as a wrong password.
+//! the first request of a session pays. Every refusal costs the same, so that its time doesn't tell who
+//! exists.
 
 mod cache;
 mod md5_crypt;
 mod pool;
+mod refusal;
 mod users;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 pub use users::Users;
 
@@ -46,6 +48,11 @@ impl BasicAuth {
         let challenge = HeaderValue::try_from(format!("Basic realm={}", login.quoted_realm).into_bytes())
             .map_err(|_| InvalidField::new("realm", "the realm can't be sent", "Choose another"))?;
         Ok(Self { users, login, challenge })
+    }
+
+    /// Whether this header is where the backend is told the user.
+    pub(super) fn vouches_for(&self, name: &HeaderName) -> bool {
+        self.login.vouches_for(name)
     }
 
     /// Lets the request pass if its Authorization names a user with the right password, else answers 401. While the

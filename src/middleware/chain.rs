@@ -6,16 +6,16 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use http::{Response, StatusCode, response};
+use http::{HeaderMap, Response, StatusCode, response};
 
-use super::{Flow, Head, Middleware, Request, Upstream, content_type};
+use super::{Flow, Head, Middleware, Request, Upstream, content_type, vouched};
 use crate::body::Body;
 
 /// The middlewares of a route, outermost first. `chain` has been expanded, `sticky` is an option of the route. A clone
 /// shares the steps: the routes of an Ingress mostly have the same.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
-    steps: Arc<[Middleware]>,
+    pub(super) steps: Arc<[Middleware]>,
 }
 
 impl Chain {
@@ -48,11 +48,7 @@ impl Chain {
                 Flow::Continue => {}
                 Flow::Respond(answer) => break answer,
                 Flow::Around => {
-                    let next = Next { chain: self, at: passed, upstream, held: None };
-                    // Boxed, because what is inside may stand around something in its turn, and so that routes
-                    // without any don't carry the room for it.
-                    let around: Pin<Box<dyn Future<Output = _> + '_>> = Box::pin(step.around(request, next));
-                    break around.await;
+                    break step.around(request, Next { chain: self, at: passed, upstream, held: None }).await;
                 }
             }
         };
@@ -72,6 +68,9 @@ impl Chain {
     }
 }
 
+/// An answer that is to come.
+pub type Boxed<'a> = Pin<Box<dyn Future<Output = Response<Body>> + 'a>>;
+
 /// All that is inside of a middleware: the further steps, then the endpoint.
 #[derive(Debug)]
 pub struct Next<'a, U> {
@@ -86,17 +85,24 @@ impl<U: Upstream> Next<'_, U> {
     /// Sends the request on and gives what comes back. May be called again: the request must then be whole again, its
     /// head as it came and its body unread. What it was counted by on its last way is given back first, so that it
     /// never stands in its own way.
-    pub async fn run(&mut self, request: &mut Request) -> Response<Body> {
+    pub fn run<'f>(&'f mut self, request: &'f mut Request) -> Boxed<'f> {
         match self.held {
             None => self.held = Some(request.permits.len()),
             Some(held) => request.permits.truncate(held),
         }
-        self.chain.run_from(self.at, request, self.upstream).await
+        // In a box of its own, so that what stands around it carries a pointer and not all that is inside.
+        Box::pin(self.chain.run_from(self.at, request, self.upstream))
     }
 
     /// Whether nothing is inside but the endpoint, which leaves the head of a request as it is.
     pub fn is_innermost(&self) -> bool {
         self.at >= self.chain.len()
+    }
+
+    /// Removes what a client says under the names of headers that something inside vouches for: from what is asked on
+    /// behalf of a request before, or without, its having been there.
+    pub fn remove_vouched(&self, headers: &mut HeaderMap) {
+        vouched::remove(self.chain.steps.get(self.at..).unwrap_or_default(), headers);
     }
 
     /// The way to other services than the route's own.
@@ -121,7 +127,7 @@ impl Middleware {
             Self::EncodedCharacters(m) => m.request(head),
             Self::ContentType => content_type::request(head),
             Self::BasicAuth(m) => m.request(head).await,
-            Self::DigestAuth(m) => m.request(head),
+            Self::DigestAuth(m) => m.request(request),
             Self::PassTlsClientCert(m) => m.request(head),
             Self::ForwardAuth(_) => Flow::Around,
             Self::IpAllowList(m) => m.request(head),
@@ -140,20 +146,36 @@ impl Middleware {
         }
     }
 
-    /// Those that stand around all that is inside of them.
-    async fn around<U: Upstream>(&self, request: &mut Request, mut next: Next<'_, U>) -> Response<Body> {
+    /// Those that stand around all that is inside of them, each in a box of its own: a route without any doesn't carry
+    /// the room for it, nor one for the room of all others.
+    fn around<'a, U: Upstream>(&'a self, request: &'a mut Request, mut next: Next<'a, U>) -> Boxed<'a> {
         match self {
-            Self::ForwardAuth(m) => m.around(request, next).await,
-            Self::Buffering(m) => m.around(request, next).await,
-            Self::Compress(m) => m.around(request, next).await,
-            Self::GrpcWeb(m) => m.around(request, next).await,
-            Self::Retry(m) => m.around(request, next).await,
-            Self::CircuitBreaker(m) => m.around(request, next).await,
-            Self::Errors(m) => m.around(request, next).await,
-            Self::ContentType => content_type::around(request, next).await,
+            Self::ForwardAuth(m) => Box::pin(m.around(request, next)),
+            Self::Buffering(m) => Box::pin(m.around(request, next)),
+            Self::Compress(m) => Box::pin(m.around(request, next)),
+            Self::GrpcWeb(m) => Box::pin(m.around(request, next)),
+            Self::Retry(m) => Box::pin(m.around(request, next)),
+            Self::CircuitBreaker(m) => Box::pin(m.around(request, next)),
+            Self::Errors(m) => Box::pin(m.around(request, next)),
+            Self::ContentType => Box::pin(content_type::around(request, next)),
             // The others have said on the request side what they want.
-            _ => next.run(request).await,
+            _ => Box::pin(async move { next.run(request).await }),
         }
+    }
+
+    /// Whether it may stand around all that is inside of it: each such step is a level of the stack.
+    pub fn is_level(&self) -> bool {
+        matches!(
+            self,
+            Self::ForwardAuth(_)
+                | Self::Buffering(_)
+                | Self::Compress(_)
+                | Self::GrpcWeb(_)
+                | Self::Retry(_)
+                | Self::CircuitBreaker(_)
+                | Self::Errors(_)
+                | Self::ContentType
+        )
     }
 }
 

@@ -1,8 +1,8 @@
 //! `digestAuth`: asks for a user name and a proof of the password (RFC 7616 with MD5 and `qop=auth`, as Traefik).
 //!
 //! Takes users with their HA1 hashes, and answers 401 unless the request's Authorization proves one of them for this
-//! method and target, under a nonce of this process that is not too old, and with a count that was not used before. A
-//! proof that is right under another nonce gets `stale=true`: the client repeats it with the new nonce by itself. A
+//! method and target, under a nonce of this process that is not too old, and with a count that no other request has used.
+//! A proof that is right under another nonce gets `stale=true`: the client repeats it with the new nonce by itself. A
 //! user who doesn't exist costs as much as a wrong password.
 
 mod credentials;
@@ -10,13 +10,15 @@ mod nonce;
 mod seen;
 mod users;
 
-use http::{HeaderValue, Method, Response};
+use http::{HeaderName, HeaderValue, Method, Response};
 use md5::{Digest as _, Md5};
 use subtle::ConstantTimeEq;
 
+pub use nonce::Spent;
+
 use self::{credentials::Credentials, nonce::Nonces, users::Users};
 use super::{
-    Flow, Head, InvalidField,
+    Flow, Head, InvalidField, Request,
     login::{self, Login},
 };
 use crate::{body::Body, clock};
@@ -64,14 +66,19 @@ impl DigestAuth {
         Ok(Self { users: Users::htdigest(lines, realm)?, realm: realm.into(), login, nonces: Nonces::global()? })
     }
 
-    /// Lets the request pass if its Authorization proves a user, else answers 401.
-    pub fn request(&self, head: &mut Head) -> Flow {
-        self.request_at(head, clock::now_ms())
+    /// Whether this header is where the backend is told the user.
+    pub(super) fn vouches_for(&self, name: &HeaderName) -> bool {
+        self.login.vouches_for(name)
     }
 
-    fn request_at(&self, head: &mut Head, now_ms: u64) -> Flow {
+    /// Lets the request pass if its Authorization proves a user, else answers 401.
+    pub fn request(&self, request: &mut Request) -> Flow {
+        self.request_at(&mut request.head, &mut request.spent, clock::now_ms())
+    }
+
+    fn request_at(&self, head: &mut Head, spent: &mut Spent, now_ms: u64) -> Flow {
         self.login.clear(&mut head.headers);
-        match self.prove(head, now_ms) {
+        match self.prove(head, spent, now_ms) {
             Proof::Of(user) => {
                 self.login.tell(head, user);
                 Flow::Continue
@@ -81,7 +88,7 @@ impl DigestAuth {
         }
     }
 
-    fn prove(&self, head: &Head, now_ms: u64) -> Proof {
+    fn prove(&self, head: &Head, spent: &mut Spent, now_ms: u64) -> Proof {
         let given = login::authorization(&head.headers).and_then(|value| Credentials::parse(value.as_bytes()));
         let Some(given) = given else { return Proof::None };
         // RFC 7616 §3.4.6: a proof for another target must not open this one.
@@ -95,7 +102,7 @@ impl DigestAuth {
         }
         match String::from_utf8(given.username) {
             // Only who has the password comes so far, so that nobody else can fill what is remembered of nonces.
-            Ok(user) if self.nonces.accept(&given.nonce, given.count, now_ms) => Proof::Of(user),
+            Ok(user) if self.nonces.accept(&given.nonce, given.count, now_ms, spent) => Proof::Of(user),
             Ok(_) => Proof::Stale,
             Err(_) => Proof::None,
         }

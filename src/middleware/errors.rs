@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 
 pub use self::page::Page;
-use super::{Failed, Head, Next, Permits, Request, Statuses, Upstream};
+use super::{Failed, Head, Next, Permits, Request, Spent, Statuses, Upstream};
 use crate::{
     balance::Service,
     body::{Body, BodyKind},
@@ -55,6 +55,14 @@ const BELONGING: [(StatusCode, HeaderName); 6] = [
     (StatusCode::SERVICE_UNAVAILABLE, header::RETRY_AFTER),
 ];
 
+/// Statuses by which a client is refused who has not shown that it may pass.
+const REFUSALS: [StatusCode; 3] =
+    [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
+
+/// An extension of answers that had one of [`REFUSALS`] before an `errors` further inside gave them another status.
+#[derive(Clone, Copy, Debug)]
+struct Refused;
+
 impl Errors {
     /// Pages as the settings say. The most particular rewrite of a status comes first.
     pub fn new(mut settings: Settings) -> Self {
@@ -71,8 +79,14 @@ impl Errors {
         if original == StatusCode::SWITCHING_PROTOCOLS || !self.0.statuses.contains(original) {
             return answer;
         }
-        let status = self.rewritten(original);
+        let refused = REFUSALS.contains(&original) || answer.extensions().get::<Refused>().is_some();
+        let mut status = self.rewritten(original);
+        if refused && status.is_success() {
+            status = original;
+        }
         let mut head = came.unwrap_or_else(|| self.asking(&mut request.head));
+        // The head is from before anything inside has cleared it.
+        next.remove_vouched(&mut head.headers);
         let is_head = request.head.method == Method::HEAD;
         let Some(target) = self.0.page.target(&head, status, original) else { return answer };
         head.target = target;
@@ -84,13 +98,18 @@ impl Errors {
             upgrade: false,
             trailers: false,
             permits: Permits::new(),
+            spent: Spent::default(),
         };
         let page = next.upstream().fetch(&self.0.service, asking).await;
         if fails(&page, status) {
             tracing::debug!(status = original.as_u16(), page = page.status().as_u16(), "there is no page for an error");
             return answer;
         }
-        replaced(answer, page, status, is_head)
+        let mut answer = replaced(answer, page, status, is_head);
+        if refused {
+            answer.extensions_mut().insert(Refused);
+        }
+        answer
     }
 
     /// The status to send in place of this one.

@@ -12,19 +12,16 @@ mod question;
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 pub use address::Address;
 
 use self::question::Question;
-use super::{Failed, InvalidField, Next, Request, Upstream, headers};
+use super::{Failed, InvalidField, Next, Request, Upstream, headers, pattern};
 use crate::{balance::Service, body::Body, clock};
 
 /// How long the server has for its whole answer, as in Traefik.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Limit of a compiled pattern, in bytes.
-const REGEX_LIMIT: usize = 1 << 20;
 
 /// The fields of `forwardAuth` as they were written, except for the address and its TLS.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +83,8 @@ impl ForwardAuth {
             return Err(InvalidField::new(field, message, "Remove it: it can't be taken over from another server"));
         }
         let regex = options.auth_response_headers_regex.as_deref().filter(|pattern| !pattern.is_empty());
+        // Names of headers have no case, so the pattern has none either.
+        let compile = |pattern| pattern::compile_caseless("authResponseHeadersRegex", pattern);
         let response_headers_regex = regex.map(compile).transpose()?;
         let user = options.header_field.as_deref().filter(|name| !name.is_empty());
         let cookies = options.add_auth_cookies_to_response.iter().map(|name| name.as_bytes().into());
@@ -151,21 +150,6 @@ fn names(texts: &[String], field: &str) -> Result<Vec<HeaderName>, InvalidField>
         }
     }
     Ok(names)
-}
-
-/// Names of headers have no case, so the pattern has none either.
-fn compile(pattern: &str) -> Result<Regex, InvalidField> {
-    let built = RegexBuilder::new(pattern).case_insensitive(true).size_limit(REGEX_LIMIT).build();
-    built.map_err(|error| {
-        let message = format!("the regular expression is invalid: {}", last_line(&error.to_string()));
-        InvalidField::new("authResponseHeadersRegex", message, "Correct it; it is matched with names of headers")
-    })
-}
-
-/// The reason; the lines before show where.
-fn last_line(text: &str) -> &str {
-    let line = text.lines().last().unwrap_or_default().trim();
-    line.strip_prefix("error: ").unwrap_or(line)
 }
 
 fn sign_in(url: &str) -> Result<HeaderValue, InvalidField> {

@@ -98,10 +98,10 @@ impl Kept {
         if self.trailers.is_some() { BodyKind::Chunked } else { BodyKind::Length(self.length()) }
     }
 
-    /// The body, from its start.
+    /// The body, from its start. A long one keeps its place among all that are kept until it has been handed over.
     pub fn body(&self) -> Body {
         match (self.store.in_memory(), &self.trailers) {
-            (Some(bytes), None) => bytes.clone().into(),
+            (Some(bytes), None) if bytes.len() <= store::PIECE => bytes.clone().into(),
             (_, trailers) => Body::stream(Replay::new(self.store.clone(), trailers.clone())),
         }
     }

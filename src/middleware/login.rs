@@ -51,11 +51,15 @@ impl Login {
         Ok(Self { quoted_realm, remove_header, header_field })
     }
 
-    /// Removes what only we may say of the user.
+    /// Whether this header is where the backend is told the user.
+    pub(super) fn vouches_for(&self, name: &HeaderName) -> bool {
+        self.header_field.as_ref().is_some_and(|field| spelling::are_alike(field, name))
+    }
+
+    /// Removes what only we may say of the user. An Authorization stays even if the user is told there: it has to be read
+    /// yet, and is replaced by [`Login::tell`].
     pub(super) fn clear(&self, headers: &mut HeaderMap) {
-        if let Some(field) = &self.header_field {
-            spelling::remove(headers, field);
-        }
+        spelling::remove_if(headers, |name| self.vouches_for(name) && *name != header::AUTHORIZATION);
     }
 
     /// Tells the backend and the access log who the user is.
@@ -63,10 +67,11 @@ impl Login {
         if self.remove_header {
             head.headers.remove(header::AUTHORIZATION);
         }
-        if let Some(field) = &self.header_field
-            && let Ok(value) = HeaderValue::from_bytes(user.as_bytes())
-        {
-            head.headers.insert(field.clone(), value);
+        if let Some(field) = &self.header_field {
+            match HeaderValue::from_bytes(user.as_bytes()) {
+                Ok(value) => head.headers.insert(field.clone(), value),
+                Err(_) => head.headers.remove(field),
+            };
         }
         head.user = Some(user);
     }

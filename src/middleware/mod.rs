@@ -25,7 +25,7 @@ pub mod ip_allow_list;
 pub mod kept;
 mod login;
 pub mod pass_tls_client_cert;
-mod pattern;
+pub mod pattern;
 mod process_key;
 pub mod rate_limit;
 mod redirect;
@@ -41,6 +41,7 @@ pub mod statuses;
 pub mod strip_prefix;
 pub mod strip_prefix_regex;
 mod upstream;
+mod vouched;
 
 use std::{fmt::Debug, net::IpAddr, sync::Arc};
 
@@ -51,10 +52,10 @@ use smallvec::SmallVec;
 pub use add_prefix::AddPrefix;
 pub use basic_auth::BasicAuth;
 pub use buffering::Buffering;
-pub use chain::{Chain, Next};
+pub use chain::{Boxed, Chain, Next};
 pub use circuit_breaker::CircuitBreaker;
 pub use compress::Compress;
-pub use digest_auth::DigestAuth;
+pub use digest_auth::{DigestAuth, Spent};
 pub use encoded_characters::EncodedCharacters;
 pub use errors::Errors;
 pub use forward_auth::ForwardAuth;
@@ -95,6 +96,8 @@ pub struct Request {
     pub trailers: bool,
     /// What it is counted by until its answer has ended, tunnels included.
     pub permits: Permits,
+    /// The digest proof that it has spent: it counts for all tries of this request, and for no other's.
+    pub spent: Spent,
 }
 
 /// See [`Request::permits`].

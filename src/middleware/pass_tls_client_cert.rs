@@ -28,6 +28,11 @@ pub struct PassTlsClientCert {
 }
 
 impl PassTlsClientCert {
+    /// Whether this header is where the backend is told of the certificate.
+    pub(super) fn vouches_for(&self, name: &HeaderName) -> bool {
+        spelling::are_alike(&CERT, name) || spelling::are_alike(&CERT_INFO, name)
+    }
+
     /// Sets the headers.
     pub fn request(&self, head: &mut Head) -> Flow {
         spelling::remove(&mut head.headers, &CERT);

@@ -24,11 +24,24 @@ const LONGEST: usize = 1 << 16;
 ///
 /// # Errors
 /// [`InvalidField`] of this name where it is empty, doesn't parse or is too big.
-pub(super) fn compile(field: &str, expression: &str) -> Result<Regex, InvalidField> {
+pub fn compile(field: &str, expression: &str) -> Result<Regex, InvalidField> {
+    build(field, expression, false)
+}
+
+/// The same, where letters match in either case.
+///
+/// # Errors
+/// As of [`compile`].
+pub(super) fn compile_caseless(field: &str, expression: &str) -> Result<Regex, InvalidField> {
+    build(field, expression, true)
+}
+
+fn build(field: &str, expression: &str, caseless: bool) -> Result<Regex, InvalidField> {
     if expression.is_empty() {
         return Err(InvalidField::new(field, "the regular expression is missing", "Write one"));
     }
-    RegexBuilder::new(&go::translate(expression)).size_limit(BYTES).build().map_err(|error| {
+    let mut builder = RegexBuilder::new(&go::translate(expression));
+    builder.case_insensitive(caseless).size_limit(BYTES).build().map_err(|error| {
         let shown = expression.escape_debug();
         match error {
             regex::Error::CompiledTooBig(_) => {

@@ -24,7 +24,8 @@ pub(super) fn dashed(name: &HeaderName) -> String {
     name.as_str().bytes().map(|byte| char::from(dash(byte))).collect()
 }
 
-fn are_alike(one: &HeaderName, other: &HeaderName) -> bool {
+/// Whether the names are spellings of one.
+pub(super) fn are_alike(one: &HeaderName, other: &HeaderName) -> bool {
     one.as_str().bytes().map(dash).eq(other.as_str().bytes().map(dash))
 }
 

@@ -14,6 +14,8 @@ pub struct Custom<S> {
     /// Paths of the fields inside `spec` that this version does not know (`spec.headers.frameDenny`), in their order.
     /// They do nothing, so that an object that has one is not the one that was meant.
     pub unknown: Vec<String>,
+    /// Whether it stands for one that can't be read ([`super::tls_option::unreadable`]); the rest is empty then.
+    pub unreadable: bool,
 }
 
 impl<'de, S: Default + Deserialize<'de>> Deserialize<'de> for Custom<S> {
@@ -35,7 +37,7 @@ impl<'de, S: Default + Deserialize<'de>> Deserialize<'de> for Custom<S> {
             }
         };
         let Raw { meta, spec } = Raw::<S>::deserialize(serde_ignored::Deserializer::new(deserializer, &mut note))?;
-        Ok(Self { meta, spec, unknown })
+        Ok(Self { meta, spec, unknown, unreadable: false })
     }
 }
 

@@ -3,14 +3,32 @@
 //! Like [`super::middleware`], it is the source of crds/ and what manifests and API answers are read into: all fields of
 //! Traefik v3.7. What they mean is for `compile`.
 
+use std::sync::Arc;
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Custom, NoEffect};
+use super::{Custom, Kind, Meta, NoEffect, Object, ObjectId};
 
 /// `traefik.io/v1alpha1` TLSOption, as it was written.
 pub type TlsOption = Custom<TlsOptionSpec>;
+
+/// The name of the one for hosts that name none.
+pub const DEFAULT: &str = "default";
+
+/// Whether this is the one for hosts that name none, in some namespace.
+pub fn is_default(id: &ObjectId) -> bool {
+    id.kind == Kind::TlsOption && &*id.key.name == DEFAULT
+}
+
+/// What is put in place of an object that can't be read and has no earlier state, where its absence would let clients in:
+/// the TLSOption `default`. What others name is closed by its absence.
+pub fn unreadable(id: &ObjectId) -> Option<Object> {
+    let meta = Meta { namespace: Arc::clone(&id.key.namespace), name: Arc::clone(&id.key.name), ..Meta::default() };
+    let object = TlsOption { meta, unreadable: true, ..TlsOption::default() };
+    is_default(id).then(|| Object::TlsOption(Arc::new(object)))
+}
 
 /// How TLS handshakes with clients are done.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -15,7 +15,7 @@ use super::connection::Client;
 use crate::{
     body::{Body, BodyKind},
     metrics::Refusal,
-    middleware::{self, Head, Permits},
+    middleware::{self, Head, Permits, Spent},
     net::{CidrSet, from_forwarded, from_the_right},
     table::host_of,
     target::Target,
@@ -158,7 +158,10 @@ pub(crate) fn admit(
     };
     let body = if kind.has_bytes() { Body::Client(body) } else { Body::Empty };
     let upgrade = facts.upgrade.is_some();
-    Ok((middleware::Request { head, body, kind, upgrade, trailers, permits: Permits::new() }, facts))
+    Ok((
+        middleware::Request { head, body, kind, upgrade, trailers, permits: Permits::new(), spent: Spent::default() },
+        facts,
+    ))
 }
 
 fn look(headers: &HeaderMap, trusted: bool) -> Found {

@@ -31,7 +31,7 @@ use crate::{
     clock,
     metrics::Refusal,
     middleware::{self, Head, Permits, Upstream},
-    table::{Action, Route, Table, TlsOptions, tls::Standing},
+    table::{Action, Route, Table, tls::Standing},
 };
 
 /// Serves one request.
@@ -69,10 +69,7 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
     if let Some(port) = to_https.filter(|_| !route.acme) {
         return record.finish(respond::to_https(head, port), Some(route));
     }
-    // A route may be reached by a host with other options than those that it names: the host has several, or its own
-    // rules leave the path over.
-    let met = |own: &TlsOptions| client.tls.as_ref().is_some_and(|tls| tls.options.meets(own, &tls.shaken));
-    if matches!(&route.action, Action::Closed(_)) || !route.tls.as_deref().is_none_or(met) {
+    if matches!(&route.action, Action::Closed(_)) || !meets(&table, &client, route) {
         return record.finish(respond::closed(), Some(route));
     }
     let mut exchange = Exchange {
@@ -109,6 +106,16 @@ fn standing(table: &Table, client: &Client, head: &Head, http2: bool) -> Standin
     if standing == Standing::Holds && own.is_some() && own != tls.cert.as_ref() { Standing::Other } else { standing }
 }
 
+/// Whether this connection is what a route asks for. It may be reached by a host with other options than its own: the host
+/// has several, or its own rules leave the path over. Whoever names none relies on the default, but for plain HTTP.
+fn meets(table: &Table, client: &Client, route: &Route) -> bool {
+    match (&client.tls, route.tls.as_deref()) {
+        (Some(tls), Some(own)) => tls.options.meets(own, &tls.shaken),
+        (Some(tls), None) => route.acme || tls.options.meets(&table.tls, &tls.shaken),
+        (None, own) => own.is_none(),
+    }
+}
+
 /// The inner end of the middlewares.
 struct Exchange<'a> {
     worker: &'a Rc<Worker>,
@@ -134,7 +141,8 @@ impl Upstream for Exchange<'_> {
             trailers: request.trailers,
             expect: self.facts.expect && matches!(request.body, Body::Client(_)),
         };
-        let body = request.kind.has_bytes().then(|| std::mem::take(&mut request.body));
+        let body = std::mem::take(&mut request.body);
+        let body = request.kind.has_bytes().then(|| self.route.chain.clean_trailers(body));
         let left = Left { body, upload: None, upgrade: &mut self.upgrade, permits: &mut request.permits };
         delivery.run(left, Some(self.record)).await
     }

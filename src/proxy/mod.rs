@@ -115,6 +115,10 @@ impl Running {
     }
 }
 
+/// The stack of a worker, in bytes: middlewares that stand around others are levels of it, of a debug build's size.
+/// What is not touched takes no memory.
+const STACK: usize = 16 << 20;
+
 /// Starts the workers.
 ///
 /// # Errors
@@ -127,7 +131,7 @@ pub fn start(proxy: Proxy, listeners: Listeners) -> std_io::Result<Running> {
     let mut threads = Vec::new();
     for (index, bound) in listeners.by_worker.into_iter().enumerate() {
         let common = common.clone();
-        let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let thread = thread::Builder::new().name(format!("worker-{index}")).stack_size(STACK).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 // Look at the sockets after so many tasks: batches of requests, with fewer system calls.

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 
 use super::{access_log, connection::Client, upstream::Pool, worker::Worker};
 use crate::{
-    body::{Body, BodyError, Stream},
+    body::{Body, BodyError, Pieces, Stream},
     drain::Phase,
     metrics::Series,
     middleware::{Head, Permits},
@@ -121,6 +121,12 @@ impl Record {
         let (parts, body) = answer.into_parts();
         let body = match body {
             Body::Stream(inner) => Body::stream(Tracked { inner, record: self, handed: None }),
+            // A long one is followed until the client has taken it, like one that streams: what it is counted by is
+            // given back then, and its connection is not idle meanwhile.
+            Body::Full(bytes) if bytes.len() > Pieces::SIZE => {
+                let inner = Box::pin(Pieces::new(bytes));
+                Body::stream(Tracked { inner, record: self, handed: None })
+            }
             Body::Full(bytes) => {
                 self.bytes = bytes.len() as u64;
                 Body::Full(bytes)

@@ -38,19 +38,18 @@ impl Hosts {
         self.with_tls -= usize::from(before.is_some_and(|paths| paths.has_tls()));
     }
 
-    /// How handshakes are done for a host on an entrypoint; nothing where that is as by default. The exact host's rules
-    /// decide, where it has some there, then the wildcard's, then those of no host, which a client without a name gets.
-    pub fn tls(&self, entrypoint: usize, host: &str) -> Option<&Arc<TlsOptions>> {
+    /// How handshakes are done for a host on an entrypoint. The exact host's rules decide, where it has some there, then
+    /// the wildcard's, then those of no host, which a client without a name gets; then it is as by `default`.
+    pub fn tls<'a>(&'a self, entrypoint: usize, host: &str, default: &'a Arc<TlsOptions>) -> &'a Arc<TlsOptions> {
         if self.with_tls == 0 {
-            return None;
+            return default;
         }
-        let of = |paths: &'_ Arc<Paths>| paths.tls(entrypoint).is_some();
-        let exact = self.exact.get(host).filter(|paths| of(paths));
+        let exact = || self.exact.get(host)?.tls(entrypoint, default);
         let wildcard = || {
             let (label, rest) = host.split_once('.')?;
-            if label.is_empty() { None } else { self.wildcard.get(rest).filter(|paths| of(paths)) }
+            if label.is_empty() { None } else { self.wildcard.get(rest)?.tls(entrypoint, default) }
         };
-        exact.or_else(wildcard).unwrap_or(&self.any).tls(entrypoint).flatten()
+        exact().or_else(wildcard).or_else(|| self.any.tls(entrypoint, default)).unwrap_or(default)
     }
 
     /// The route of a host (see [`host_of`]) and a normalised path on an entrypoint. A path that the exact host's

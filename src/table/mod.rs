@@ -24,7 +24,7 @@ pub struct Table {
     pub hosts: Hosts,
     /// Certificates by server name.
     pub certs: Arc<Certs>,
-    /// How handshakes are done for hosts that name no TLSOption.
+    /// How handshakes are done for rules that name no TLSOption.
     pub tls: Arc<TlsOptions>,
 }
 
@@ -36,7 +36,7 @@ impl Table {
 
     /// How handshakes are done for a host (see [`host_of`]; empty where the client names none).
     pub fn tls(&self, entrypoint: usize, host: &str) -> &Arc<TlsOptions> {
-        self.hosts.tls(entrypoint, host).unwrap_or(&self.tls)
+        self.hosts.tls(entrypoint, host, &self.tls)
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     route::{Entrypoints, Route},
     tls::{TlsOptions, strictest},
 };
+use crate::target::readable;
 
 /// How a rule matches a normalised path.
 #[derive(Clone, Debug)]
@@ -23,7 +24,12 @@ pub enum Matcher {
     /// Whole path elements from the start; without its final slash, so that `/` is empty.
     Prefix(Box<str>),
     /// A regular expression, found anywhere in the path unless it is anchored (`PathRegexp` of Traefik).
-    Regex(Regex),
+    Regex {
+        /// What is looked for, in the path's [`readable`] spelling.
+        built: Regex,
+        /// The expression as its author wrote it, by which it is ranked and shown.
+        written: Arc<str>,
+    },
 }
 
 impl Matcher {
@@ -39,7 +45,7 @@ impl Matcher {
             Self::Prefix(prefix) => {
                 path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
-            Self::Regex(regex) => regex.is_match(path),
+            Self::Regex { built, .. } => built.is_match(&readable(path)),
         }
     }
 
@@ -48,7 +54,7 @@ impl Matcher {
         match self {
             Self::Exact(path) => (true, path.len()),
             Self::Prefix(path) => (false, path.len()),
-            Self::Regex(regex) => (false, regex.as_str().len()),
+            Self::Regex { written, .. } => (false, written.len()),
         }
     }
 }
@@ -88,6 +94,8 @@ pub struct Paths {
     entrypoints: Entrypoints,
     /// How handshakes are done, where a rule says so; few if any.
     tls: Box<[(Entrypoints, Arc<TlsOptions>)]>,
+    /// Where rules are that say nothing of that, so that the default stands for them.
+    silent: Entrypoints,
 }
 
 #[derive(Debug)]
@@ -122,17 +130,24 @@ impl Paths {
     pub fn new(mut rules: Vec<Rule>) -> Self {
         rules.sort_by_key(|rule| (Reverse(rule.priority), Reverse(rule.matcher.rank())));
         let counted = rules.iter().filter(|rule| !rule.route.acme || rule.route.tls.is_some());
-        let entrypoints = Entrypoints(counted.fold(0, |mask, rule| mask | rule.route.entrypoints.0));
+        let (mut entrypoints, mut silent) = (Entrypoints(0), Entrypoints(0));
+        for route in counted.map(|rule| &rule.route) {
+            entrypoints.0 |= route.entrypoints.0;
+            silent.0 |= if route.tls.is_none() { route.entrypoints.0 } else { 0 };
+        }
         let tls = tls(&rules);
         let rules = if rules.len() <= FEW { Kind::Few(rules.into()) } else { Kind::Many(Box::new(Many::new(rules))) };
-        Self { rules, entrypoints, tls }
+        Self { rules, entrypoints, tls, silent }
     }
 
-    /// How handshakes are done on an entrypoint: nothing where the host has no rule there; then nothing where none of its
-    /// rules says how.
-    pub fn tls(&self, entrypoint: usize) -> Option<Option<&Arc<TlsOptions>>> {
-        let said = || self.tls.iter().find(|(on, _)| on.contains(entrypoint)).map(|(_, options)| options);
-        self.entrypoints.contains(entrypoint).then(said)
+    /// How handshakes are done on an entrypoint: nothing where the host has no rule there. `default` stands for the rules
+    /// that don't say how: a rule that does must not make it laxer for them.
+    pub fn tls<'a>(&'a self, entrypoint: usize, default: &'a Arc<TlsOptions>) -> Option<&'a Arc<TlsOptions>> {
+        let counting = || match self.tls.iter().find(|(on, _)| on.contains(entrypoint)) {
+            Some((_, named)) if !(self.silent.contains(entrypoint) && default.outrank(named)) => named,
+            _ => default,
+        };
+        self.entrypoints.contains(entrypoint).then(counting)
     }
 
     /// Whether a rule says how handshakes are done.
@@ -216,6 +231,8 @@ pub struct Listed<'a> {
     pub kind: &'static str,
     /// Its path, as it is compared.
     pub path: &'a str,
+    /// What is looked for where it is a regular expression, which `path` then shows.
+    pub regex: Option<&'a Regex>,
     /// The priority that the user wrote.
     pub priority: Option<i64>,
     /// Whether it is a default backend.
@@ -226,14 +243,15 @@ pub struct Listed<'a> {
 
 impl Rule {
     fn listed(&self) -> Listed<'_> {
-        let (kind, path) = match &self.matcher {
-            Matcher::Exact(path) => ("Exact", &**path),
-            Matcher::Prefix(path) if path.is_empty() => ("Prefix", "/"),
-            Matcher::Prefix(path) => ("Prefix", &**path),
-            Matcher::Regex(regex) => ("Regex", regex.as_str()),
+        let (kind, path, regex) = match &self.matcher {
+            Matcher::Exact(path) => ("Exact", &**path, None),
+            Matcher::Prefix(path) if path.is_empty() => ("Prefix", "/", None),
+            Matcher::Prefix(path) => ("Prefix", &**path, None),
+            Matcher::Regex { built, written } => ("Regex", &**written, Some(built)),
         };
         let default_backend = self.priority == Self::LAST;
-        Listed { kind, path, priority: self.explicit.then_some(self.priority), default_backend, route: &self.route }
+        let priority = self.explicit.then_some(self.priority);
+        Listed { kind, path, regex, priority, default_backend, route: &self.route }
     }
 }
 
@@ -265,7 +283,7 @@ impl Paths {
         for (kind, map) in [("Exact", &many.exact), ("Prefix", &many.prefix)] {
             for (path, (place, route)) in map.iter().flat_map(|(path, list)| list.iter().map(move |p| (path, p))) {
                 let path = if path.is_empty() { "/" } else { &**path };
-                all.push((*place, Listed { kind, path, priority: None, default_backend: false, route }));
+                all.push((*place, Listed { kind, path, regex: None, priority: None, default_backend: false, route }));
             }
         }
         all.sort_by_key(|(place, _)| *place);

@@ -27,7 +27,7 @@ fn route(name: &str, entrypoints: u32) -> Arc<Route> {
 fn rule(priority: i64, matcher: Matcher, name: &str) -> Rule {
     let length = match &matcher {
         Matcher::Exact(path) | Matcher::Prefix(path) => path.len().max(1),
-        Matcher::Regex(regex) => regex.as_str().len(),
+        Matcher::Regex { written, .. } => written.len(),
     };
     let implicit = path::implicit_priority("h", &"x".repeat(length));
     Rule {
@@ -96,7 +96,7 @@ fn exact_beats_wildcard_beats_none_and_leftovers_fall_through() {
 
 #[test]
 fn the_order_within_a_host() {
-    let regex = |text: &str| Matcher::Regex(Regex::new(text).unwrap());
+    let regex = |text: &str| Matcher::Regex { built: Regex::new(text).unwrap(), written: text.into() };
     for padding in [0, 20] {
         let mut rules = vec![
             rule(0, Matcher::prefix("/foo"), "prefix"),
@@ -252,8 +252,35 @@ fn each_entrypoint_has_the_strictest_of_its_own_rules() {
     let mut strict = held(None, 4, false);
     strict.route = Arc::new(Route { tls: Some(Arc::new(modern("z"))), ..strict.route.closed("") });
     let paths = Paths::new(vec![held(Some("a"), 6, false), strict]);
-    let of = |on: usize| paths.tls(on).map(|options| options.map(|o| o.id.to_string()));
+    let default = Arc::new(TlsOptions::default());
+    let of = |on: usize| paths.tls(on, &default).map(|options| options.id.to_string());
     assert_eq!(of(0), None);
-    assert_eq!(of(1), Some(Some("ns/a".to_owned())));
-    assert_eq!(of(2), Some(Some("ns/z".to_owned())));
+    assert_eq!(of(1), Some("ns/a".to_owned()));
+    assert_eq!(of(2), Some("ns/z".to_owned()));
+}
+
+#[test]
+fn the_default_stands_for_rules_that_name_none() {
+    let mutual = tls::Terms { client_auth: tls::ClientAuth::Require, ..tls::Terms::default() };
+    let strict = TlsOptions {
+        policy: Ok(Arc::new(tls::Policy { terms: mutual, ..tls::Policy::default() })),
+        ..TlsOptions::default()
+    };
+    let refused = TlsOptions { policy: Err("broken".into()), ..TlsOptions::default() };
+    let of = |rules: Vec<Rule>, on: usize, default: &TlsOptions| {
+        let (paths, default) = (Paths::new(rules), Arc::new(default.clone()));
+        paths.tls(on, &default).unwrap().id.to_string()
+    };
+    let mixed = || vec![held(Some("lax"), 2, false), held(None, 3, false)];
+    let plain = TlsOptions::default();
+    assert_eq!(of(mixed(), 1, &plain), "ns/lax");
+    for default in [&strict, &refused] {
+        assert_eq!(of(mixed(), 1, default), "default", "one laxer rule must not switch it off");
+        assert_eq!(
+            of(vec![held(Some("lax"), 2, false), held(None, 1, false)], 1, default),
+            "ns/lax",
+            "it is elsewhere"
+        );
+        assert_eq!(of(vec![held(Some("lax"), 2, false), held(None, 3, true)], 1, default), "ns/lax", "a challenge");
+    }
 }

@@ -1,7 +1,7 @@
 //! How TLS handshakes with clients are done, by host: what Traefik's TLSOptions ask for.
 //!
-//! A route may name [`TlsOptions`]; those of a host are the strictest that its routes name ([`strictest`]), and a host
-//! whose routes name none has the default. A handshake is done under the options of the name that the client asks for; a
+//! A route may name [`TlsOptions`], else it has the default; those of a host are the strictest of its routes
+//! ([`strictest`], [`TlsOptions::outrank`]). A handshake is done under the options of the name that the client asks for; a
 //! request is served only on a connection that [`TlsOptions::holds_for`] its host, and [`TlsOptions::meets`] its route.
 //! [`Terms`] are plain data; what the proxy makes of them is kept in their [`Policy`], so that it is made once.
 
@@ -272,6 +272,16 @@ impl TlsOptions {
         let rank = |options: &Self| options.policy.as_ref().map(|policy| policy.terms.rank()).map_err(|_| ());
         // `Err` comes after every `Ok`.
         rank(self).cmp(&rank(other)).then_with(|| other.id.cmp(&self.id))
+    }
+
+    /// Whether these, the default, count for a host rather than `named`, which some of its rules name while others name
+    /// none. Equal terms are those of whoever names them.
+    pub fn outrank(&self, named: &Self) -> bool {
+        let equal = match (&self.policy, &named.policy) {
+            (Ok(mine), Ok(theirs)) => Arc::ptr_eq(mine, theirs) || mine.terms == theirs.terms,
+            _ => false,
+        };
+        !equal && self.by_strictness(named).is_gt()
     }
 
     /// What is asked of clients, for people; nothing where nothing is.

@@ -344,10 +344,10 @@ resources: [DEPLOY/overlays/beside-traefik]
 patches:
   - target: { kind: ClusterRole, name: headgate }
     patch: |
-      - { op: test, path: /rules/7/resources/0, value: ingresses/status }
-      - { op: test, path: /rules/8/resources/0, value: events }
-      - { op: remove, path: /rules/8 }
-      - { op: remove, path: /rules/7 }
+      - { op: test, path: /rules/9/resources/0, value: ingresses/status }
+      - { op: test, path: /rules/10/resources/0, value: events }
+      - { op: remove, path: /rules/10 }
+      - { op: remove, path: /rules/9 }
   - target: { kind: Role, name: headgate }
     patch: |
       - { op: test, path: /rules/3/verbs/0, value: list }

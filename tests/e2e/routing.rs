@@ -221,6 +221,37 @@ fn implementation_specific_follows_the_pathmatcher() {
             ("m.test", "/id/42", "regexp"),
             ("m.test", "/id/42a", "404"),
             ("m.test", "/id/", "404"),
+            ("m.test", "/broken/x", "503"),
+        ],
+    );
+}
+
+#[test]
+fn a_protected_expression_is_never_passed_by() {
+    let (_backends, mut objects) = services(&["open", "admin"]);
+    let refuse = json!({ "ipAllowList": { "sourceRange": ["192.0.2.1/32"] } });
+    objects.push(Middleware::new("refuse", refuse).into());
+    objects.push(Ingress::simple("a.test", "open").into());
+    let expressions = [r"^/u/\w{1,64}/admin", r"^/\Qadmin.1\E", r"^/\141bc", "^/{caf\u{e9}}", r"^/re(?=x)", r"^/a\\b"];
+    for (index, expression) in expressions.into_iter().enumerate() {
+        let ingress = Ingress::new(&format!("guarded-{index}")).traefik("router.pathmatcher", "PathRegexp");
+        let ingress = ingress.traefik("router.middlewares", "default-refuse@kubernetescrd");
+        objects.push(ingress.rule("a.test", &[(expression, "ImplementationSpecific", "admin")]).into());
+    }
+    let gate = Headgate::start(&Manifests::of(objects));
+    expect(
+        &gate,
+        &[
+            ("a.test", "/u/joe/admin", "403"),
+            ("a.test", "/u/joe/", "open"),
+            ("a.test", "/admin.1", "403"),
+            ("a.test", "/abc", "403"),
+            ("a.test", "/{caf%C3%A9}", "403"),
+            ("a.test", "/%7bcaf%c3%a9%7d", "403"),
+            ("a.test", "/a\\b", "403"),
+            ("a.test", "/a%5cb", "403"),
+            ("a.test", "/rex", "503"),
+            ("a.test", "/r", "open"),
         ],
     );
 }

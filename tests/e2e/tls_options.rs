@@ -504,6 +504,61 @@ fn the_default_is_for_every_host_that_names_none() {
 }
 
 #[test]
+fn one_rule_with_laxer_options_does_not_switch_off_the_default() {
+    let ours = Authority::new("ours");
+    let lax = |name: &str, host: &str| {
+        let ingress = Ingress::new(name).rule(host, &[("/zzz", "Prefix", "app")]);
+        ingress.traefik("router.tls.options", "default-lax@kubernetescrd")
+    };
+    let named_default = plain("default.test").traefik("router.tls.options", "default");
+    // All rules of x.wild.test name lax options; what they leave over is the wildcard's, which names none.
+    let all = [plain(HOST), lax("evil", HOST), named_default, lax("evil2", "default.test"), plain("*.wild.test")];
+    let (backend, manifests) = app(all.into_iter().chain([lax("evil3", "x.wild.test")]));
+    manifests.put("options", [option("default", mutual("ca")), option("lax", json!({})), authority("ca", &[&ours])]);
+    let gate = Headgate::start(&manifests);
+    let shown = || ours.issue(&["client"]).shown_by(client());
+    for host in [HOST, "default.test"] {
+        assert!(!comes_in(&gate, host, client()), "{host}");
+        assert!(comes_in(&gate, host, shown()), "{host}");
+    }
+    let before = backend.heads();
+    let mut nobody = Client::tls_with(gate.websecure(), Some("x.wild.test"), client()).unwrap();
+    assert_eq!((nobody.get("x.wild.test", "/zzz").status, nobody.get("x.wild.test", "/secret").status), (200, 503));
+    let h2 = H2::tls_with(gate.websecure(), "x.wild.test", client_config(&[], &H2_ALPN));
+    assert_eq!(["/zzz", "/secret"].map(|path| h2.get("x.wild.test", path).status.as_u16()), [200, 503]);
+    assert_eq!(backend.heads(), before + 2);
+    assert_said(&gate, "TLSOptionConflict");
+    assert_eq!(gate.get(HOST, "/").text(), "app", "what names none is served without TLS as before");
+    assert_eq!(gate.get("x.wild.test", "/secret").text(), "app");
+    manifests.put("options", [option("default", mutual("gone")), option("lax", json!({}))]);
+    eventually("a default that can't be had refuses", || {
+        Client::tls_with(gate.websecure(), Some(HOST), client()).is_err()
+    });
+    assert_eq!(nobody.get("x.wild.test", "/secret").status, 503);
+}
+
+#[test]
+fn a_default_that_cannot_be_read_lets_nobody_in() {
+    let ours = Authority::new("ours");
+    let (backend, manifests) = app([plain(HOST), under("lax.test", "lax")]);
+    let misspelt = json!({ "clientAuth": { "secretNames": ["ca"], "clientAuthType": "RequireAndVerify" } });
+    manifests.put("default", [option("default", misspelt)]);
+    manifests.put("rest", [option("lax", json!({})), authority("ca", &[&ours])]);
+    let gate = Headgate::start(&manifests);
+    let shown = || ours.issue(&["client"]).shown_by(client());
+    for (host, config) in [(HOST, client()), (HOST, shown()), ("unknown.test", client())] {
+        let error = Client::tls_with(gate.websecure(), Some(host), config).unwrap_err();
+        assert!(error.to_string().contains("AccessDenied"), "{host}: {error}");
+    }
+    assert_eq!(backend.heads(), 0);
+    assert!(comes_in(&gate, "lax.test", client()), "it names another");
+    assert_said(&gate, "WrongShape");
+    manifests.put("default", [option("default", mutual("ca"))]);
+    eventually("it is mended", || comes_in(&gate, HOST, shown()));
+    assert!(!comes_in(&gate, HOST, client()));
+}
+
+#[test]
 fn rules_without_a_host_are_for_every_name_that_nobody_else_has() {
     let ours = Authority::new("ours");
     let any = Ingress::new("any").rule("", &[("/", "Prefix", "app")]);

@@ -40,6 +40,9 @@ const DEEPEST: usize = 16;
 /// which names one twice, would come to more than there is memory for.
 const MOST: usize = 256;
 
+/// Of these, so many may stand around the rest (compress, errors, retry, …): each is a level of a worker's stack.
+const MOST_LEVELS: usize = 32;
+
 /// A list of references and whom to tell when one is wrong.
 #[derive(Debug)]
 pub(super) struct Refs<'a> {
@@ -132,6 +135,14 @@ pub(super) fn resolve(
                 }
             }
         }
+    }
+    let levels = resolver.steps.iter().filter(|step| step.middleware.is_level()).count();
+    if let Some(refs) = lists.first().filter(|_| levels > MOST_LEVELS) {
+        let reason = format!("{levels} of its middlewares stand around the rest, where {MOST_LEVELS} may");
+        let text = format!("{reason}, so its routes are closed (503)");
+        let help =
+            "name fewer of compress, contentType, errors, retry, circuitBreaker, buffering, forwardAuth and grpcWeb";
+        resolver.close(refs, "ChainTooLong", text, help, reason);
     }
     let Resolver { mut steps, mut out, added, .. } = resolver;
     if added > MOST {

@@ -37,19 +37,83 @@ fn what_can_not_be_read_is_closed() {
 
 #[test]
 fn paths_are_compared_in_one_spelling() {
-    let compiler = with(paths(&[("/caf\u{e9} bar", "Exact"), ("/a%40b", "Prefix"), ("/tab\there", "Prefix")]));
+    let compiler = with(paths(&[
+        ("/caf\u{e9} bar", "Exact"),
+        ("/a%40b", "Prefix"),
+        ("/tab\there", "Prefix"),
+        ("/{q}\"\\", "Prefix"),
+    ]));
+    assert_eq!(closed(&compiler, "x.test", "/%7Bq%7D%22%5C/c"), None);
     assert_eq!(closed(&compiler, "x.test", "/caf%C3%A9%20bar"), None);
     assert_eq!(closed(&compiler, "x.test", "/a@b/c"), None);
     assert_eq!(said(&compiler, "InvalidPath").len(), 1);
 }
 
+/// An Ingress whose path is this expression, beside one of `/`.
+fn expression(written: &str) -> Compiler {
+    let ingress = annotated(paths(&[(written, "ImplementationSpecific")]), "router.pathmatcher", "PathRegexp");
+    let open = ingress_of("a", "open", &[("x.test", "/")]);
+    compiled(&[service("a", "s"), services::slice("e", 1), ingress, open])
+}
+
+/// The name of the Ingress that serves a path, and whether it is closed.
+fn taken(compiler: &Compiler, path: &str) -> (String, bool) {
+    let table = compiler.table();
+    let route = table.lookup(0, "x.test", path).unwrap();
+    (route.labels.ingress.to_string(), matches!(route.action, Action::Closed(_)))
+}
+
 #[test]
-fn an_expression_that_is_none_is_said_to_match_nothing() {
-    let ingress = annotated(paths(&[("/(", "ImplementationSpecific")]), "router.pathmatcher", "PathRegexp");
-    let compiler = with(ingress);
-    assert_eq!(closed(&compiler, "x.test", "/("), Some("404".to_owned()));
-    let [said] = &said(&compiler, "InvalidRegex")[..] else { panic!("one") };
-    assert!(said.contains("its requests go to other rules, or are 404") && !said.contains('\n'), "{said}");
+fn expressions_are_read_as_go_reads_them() {
+    for (written, path, other) in [
+        (r"^/u/\w{1,64}/admin", "/u/joe/admin", "/u/admin"),
+        (r"^/\Qadmin.1\E", "/admin.1", "/adminx1"),
+        (r"^/\141bc", "/abc", "/141bc"),
+        (r"^/{id}", "/%7Bid%7D", "/id"),
+        ("^/caf\u{e9}$", "/caf%C3%A9", "/caf%C3"),
+        (r"^/[^/]{4} \p{L}$", "/caf%C3%A9%20%C3%A9", "/caf%C3%A9%20%7B"),
+        (r#"^/"\\x""#, "/%22%5Cx%22", "/%22x%22"),
+        ("^/a%40b%2fc%20d%C3%a9%28%61", "/a@b%2Fc%20d%C3%A9(a", "/a%2540b"),
+        (r"^/a%2F[^/]+%25", "/a%2Fb%2Fc%25", "/a/b%25"),
+        (r"^/v%[0-9]F", "/v%2F", "/v/"),
+    ] {
+        let compiler = expression(written);
+        assert_eq!(said(&compiler, "InvalidRegex"), Vec::<String>::new());
+        assert_eq!(taken(&compiler, path), ("i".to_owned(), false), "{written}");
+        assert_eq!(taken(&compiler, other), ("open".to_owned(), false), "{written}");
+    }
+}
+
+#[test]
+fn an_expression_that_is_none_closes_what_it_could_match() {
+    for (written, so, shut, open) in [
+        ("/re(", "paths with /re in them", &["/re", "/x/rest"][..], &["/", "/r"][..]),
+        ("^/re(?=x)", "paths that begin with /re", &["/re", "/rex", "/re/x"], &["/", "/r", "/x/re"]),
+        (r"\A/re(?=x)", "paths that begin with /re", &["/rex"], &["/x/re"]),
+        ("(?i)^/re(?=x)", "paths that begin with /re", &["/REx"], &["/x/re"]),
+        (r"^/a\.bc?(", "paths that begin with /a.b", &["/a.b"], &["/a.c", "/axb"]),
+        (r"^/a/x+(", "paths that begin with /a/x", &["/a/x"], &["/a/"]),
+        (r"^/caf\u{e9}/(?!x)", "paths that begin with /caf", &["/caf%C3%A9/"], &["/ca"]),
+        ("^/caf\u{e9}/(?!x)", "paths that begin with /caf\u{e9}/", &["/caf%C3%A9/"], &["/caf%C3"]),
+        ("^/a/(b|c)(?=d)", "paths that begin with /a/", &["/a/"], &["/b"]),
+        ("^/a/(?=b)|/c", "all paths of its host", &["/", "/c"], &[]),
+        ("^/a/(?=[(])|/c", "all paths of its host", &["/c"], &[]),
+        (r"^/a/\Q(\E(?=x)|/c", "all paths of its host", &["/c"], &[]),
+        ("(?=/re)", "all paths of its host", &["/", "/x"], &[]),
+        ("^/%61(?=x)", "paths that begin with /", &["/", "/ax"], &[]),
+        ("^/a((.{1000}){1000}){1000}", "paths that begin with /a", &["/a"], &["/b"]),
+    ] {
+        // By its length it comes before `/`, whatever it closes.
+        let compiler = expression(written);
+        for path in shut {
+            assert_eq!(taken(&compiler, path), ("i".to_owned(), true), "{written} {path}");
+        }
+        for path in open {
+            assert_eq!(taken(&compiler, path), ("open".to_owned(), false), "{written} {path}");
+        }
+        let [said] = &said(&compiler, "InvalidRegex")[..] else { panic!("{written}") };
+        assert!(said.contains(&format!("{so} are closed (503)")) && !said.contains('\n'), "{said}");
+    }
 }
 
 #[test]

@@ -165,3 +165,32 @@ fn whoever_joins_a_host_is_held_to_its_strictest_options() {
     rig.delete(&mutual);
     assert_eq!(id(&rig), "a/modern");
 }
+
+#[test]
+fn a_laxer_option_of_one_rule_does_not_switch_off_the_default_for_others() {
+    let lax = || annotated(ingress_of("b", "evil", &[("x.test", "/zzz")]), "router.tls.options", "b-lax@kubernetescrd");
+    let mut rig = Rig::new(&[
+        service("a", "s"),
+        service("b", "s"),
+        option("b", "lax", json!({})),
+        ingress_of("a", "victim", &[("x.test", "/")]),
+        lax(),
+    ]);
+    assert_eq!(rig.options("x.test").id.to_string(), "b/lax");
+    let mutual = option("k", "default", json!({"clientAuth": {"clientAuthType": "RequireAnyClientCert"}}));
+    rig.put(std::slice::from_ref(&mutual));
+    assert_eq!(asked(&rig.compiler, "x.test"), Some(ClientAuth::Require));
+    let told = said(&rig.compiler, "TLSOptionConflict");
+    assert!(told.len() == 1 && told[0].starts_with("Ingress b/evil "), "{told:?}");
+    rig.put(&[naming("victim", "x.test", "default")]);
+    assert_eq!(asked(&rig.compiler, "x.test"), Some(ClientAuth::Require), "said in so many words");
+    // Not where all of its rules name another one.
+    rig.put(&[naming("victim", "x.test", "b-lax@kubernetescrd")]);
+    assert_eq!(asked(&rig.compiler, "x.test"), Some(ClientAuth::None));
+    rig.nothing_is_wrong();
+    rig.put(&[naming("victim", "x.test", "default")]);
+    rig.delete(&mutual);
+    assert_eq!(asked(&rig.compiler, "x.test"), Some(ClientAuth::None));
+    let told = said(&rig.compiler, "TLSOptionConflict");
+    assert!(told.len() == 1 && told[0].starts_with("Ingress a/victim "), "told anew: {told:?}");
+}

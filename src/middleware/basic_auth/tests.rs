@@ -57,7 +57,7 @@ fn users_of_every_kind() {
             assert!(!passes(&auth, login(user, wrong)), "{user} {wrong}");
         }
     }
-    // Of an unknown user the first user's hash is checked, and never believed: here with anna's right password.
+    // Of an unknown user the slowest hash is checked, and never believed: here with the right password.
     for _ in 0..2 {
         assert!(!passes(&auth, login("nobody", "secret")));
     }
@@ -202,4 +202,17 @@ fn an_authorization_has_a_limit() {
     let longer = "b".repeat(6200);
     let auth = BasicAuth::new(Users::single(b"a", longer.as_bytes()).unwrap(), None, false, None).unwrap();
     assert!(!passes(&auth, login("a", &longer)));
+}
+
+#[test]
+fn the_user_may_be_told_in_authorization_itself() {
+    let users = || Users::single(b"anna", b"secret").unwrap();
+    for remove in [false, true] {
+        let auth = BasicAuth::new(users(), None, remove, Some("Authorization")).unwrap();
+        let mut head = login("anna", "secret");
+        head.headers.insert("x-authorization", HeaderValue::from_static("kept"));
+        assert!(matches!(run(&auth, &mut head), Flow::Continue));
+        assert_eq!((&head.headers["authorization"], head.headers.len()), (&HeaderValue::from_static("anna"), 2));
+        assert!(!passes(&auth, login("anna", "Secret")));
+    }
 }

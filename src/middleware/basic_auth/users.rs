@@ -12,6 +12,7 @@ use super::{
     cache::{Cache, Digest},
     md5_crypt::Md5Crypt,
     pool::Pool,
+    refusal::Refusal,
 };
 use crate::middleware::{
     InvalidField,
@@ -32,15 +33,17 @@ pub(super) struct Busy;
 pub struct Users {
     /// Never empty.
     passwords: HashMap<Box<str>, Stored>,
-    /// Checked in place of an unknown user's password, so that it takes as long: the first user's.
+    /// Checked in place of an unknown user's password: the one that takes longest.
     decoy: Stored,
+    /// What every refusal costs, so that its time doesn't tell who exists.
+    refusal: Refusal,
     key: &'static hmac::Key,
 }
 
 /// A password as it is kept.
 #[derive(Clone)]
-enum Stored {
-    /// A hash that takes long: bcrypt or MD5, as text.
+pub(super) enum Stored {
+    /// bcrypt or MD5
     Slow(Slow),
     /// `{SHA}`
     Sha1([u8; 20]),
@@ -48,9 +51,11 @@ enum Stored {
     Keyed(hmac::Tag),
 }
 
+/// A hash that takes long, as text.
 #[derive(Clone)]
-enum Slow {
-    Bcrypt(Box<str>),
+pub(super) enum Slow {
+    /// The hash, and its cost.
+    Bcrypt(Box<str>, u32),
     Md5(Box<str>),
 }
 
@@ -63,7 +68,7 @@ impl Users {
     pub fn htpasswd(text: &[u8]) -> Result<Self, InvalidField> {
         let invalid = |message: String| InvalidField::new(FIELD, message, HELP);
         let text = std::str::from_utf8(text).map_err(|_| invalid("the users are no UTF-8 text".to_owned()))?;
-        let (mut passwords, mut first) = (HashMap::new(), None);
+        let mut passwords = HashMap::new();
         for (index, line) in text.lines().enumerate() {
             let (number, line) = (index + 1, line.trim());
             if line.is_empty() || line.starts_with('#') {
@@ -75,12 +80,12 @@ impl Users {
             let stored = Stored::parse(hash)
                 // Not who it is: whoever may name a Secret need not be one who may read it.
                 .map_err(|why| invalid(format!("line {number}: the hash {why}")))?;
-            first.get_or_insert(user);
             passwords.insert(Box::from(user), stored);
         }
-        let decoy = first.and_then(|user| passwords.get(user)).cloned();
+        let decoy = passwords.values().max_by_key(|stored| stored.slowness()).cloned();
         let decoy = decoy.ok_or_else(|| invalid("the Secret has no users".to_owned()))?;
-        Ok(Self { passwords, decoy, key: process_key()? })
+        let refusal = Refusal::of(passwords.values());
+        Ok(Self { passwords, decoy, refusal, key: process_key()? })
     }
 
     /// One user with a password that is known as such, as `kubernetes.io/basic-auth` Secrets have it. It is kept as a
@@ -99,7 +104,8 @@ impl Users {
         }
         let key = process_key()?;
         let stored = Stored::Keyed(hmac::sign(key, &labelled(b"password", &[password])));
-        Ok(Self { passwords: HashMap::from([(Box::from(name), stored.clone())]), decoy: stored, key })
+        let passwords = HashMap::from([(Box::from(name), stored.clone())]);
+        Ok(Self { passwords, decoy: stored, refusal: Refusal::default(), key })
     }
 
     /// Whether this is a user with this password.
@@ -111,17 +117,26 @@ impl Users {
             Some(stored) => (stored, true),
             None => (&self.decoy, false),
         };
-        match stored {
-            Stored::Slow(hash) => self.check_slow(hash, exists, user, password).await,
+        let right = match stored {
+            Stored::Slow(hash) => return self.check_slow(hash, exists, user, password).await,
             Stored::Sha1(expected) => {
                 let given: [u8; 20] = Sha1::digest(password).into();
-                Ok(bool::from(given.ct_eq(expected)) & exists)
+                bool::from(given.ct_eq(expected)) & exists
             }
             Stored::Keyed(tag) => {
                 // `verify` compares in constant time.
-                Ok(hmac::verify(self.key, &labelled(b"password", &[password]), tag.as_ref()).is_ok() & exists)
+                hmac::verify(self.key, &labelled(b"password", &[password]), tag.as_ref()).is_ok() & exists
             }
+        };
+        if right || self.refusal.is_free() {
+            return Ok(right);
         }
+        let (refusal, password) = (self.refusal.clone(), password.to_vec());
+        on_a_thread(move || {
+            refusal.complete(None, &password);
+            false
+        })
+        .await
     }
 
     async fn check_slow(&self, hash: &Slow, exists: bool, user: &str, password: &[u8]) -> Result<bool, Busy> {
@@ -132,24 +147,35 @@ impl Users {
         if cache.contains(&digest) {
             return Ok(exists);
         }
-        let (reply, answer) = oneshot::channel();
-        let (hash, password) = (hash.clone(), password.to_vec());
-        Pool::global().submit(Box::new(move || {
-            // The client has gone: nobody waits for the answer.
-            if reply.is_closed() {
-                return;
-            }
+        let (hash, refusal, password) = (hash.clone(), self.refusal.clone(), password.to_vec());
+        on_a_thread(move || {
             // A browser opens several connections at once: the first of them has computed it meanwhile.
-            let known = exists && cache.contains(&digest);
-            let right = known || (hash.matches(&password) & exists);
-            if right && !known {
-                cache.insert(digest);
+            if exists && cache.contains(&digest) {
+                return true;
             }
-            // An error says that the client has gone meanwhile.
-            let _ = reply.send(right);
-        }))?;
-        answer.await.map_err(|_| Busy)
+            let right = hash.matches(&password) & exists;
+            if right {
+                cache.insert(digest);
+            } else {
+                refusal.complete(Some(&hash), &password);
+            }
+            right
+        })
+        .await
     }
+}
+
+/// Has one of the password threads compute this.
+async fn on_a_thread(check: impl FnOnce() -> bool + Send + 'static) -> Result<bool, Busy> {
+    let (reply, answer) = oneshot::channel();
+    Pool::global().submit(Box::new(move || {
+        // Else the client has gone, and nobody waits for the answer.
+        if !reply.is_closed() {
+            // An error says that it has gone meanwhile.
+            let _ = reply.send(check());
+        }
+    }))?;
+    answer.await.map_err(|_| Busy)
 }
 
 impl fmt::Debug for Users {
@@ -172,18 +198,27 @@ impl Stored {
         if ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| hash.starts_with(prefix)) {
             let parts = bcrypt::HashParts::from_str(hash).map_err(|_| "starts like bcrypt but has not its form")?;
             return match parts.get_cost() {
-                4..=MAX_BCRYPT_COST => Ok(Self::Slow(Slow::Bcrypt(hash.into()))),
+                cost @ 4..=MAX_BCRYPT_COST => Ok(Self::Slow(Slow::Bcrypt(hash.into(), cost))),
                 cost => Err(format!("has a bcrypt cost of {cost}; it must be from 4 to {MAX_BCRYPT_COST}")),
             };
         }
         Err("is of a kind that is not supported".to_owned())
+    }
+
+    /// Greater for what takes longer.
+    fn slowness(&self) -> u32 {
+        match self {
+            Self::Sha1(_) | Self::Keyed(_) => 0,
+            Self::Slow(Slow::Md5(_)) => 1,
+            Self::Slow(Slow::Bcrypt(_, cost)) => *cost,
+        }
     }
 }
 
 impl Slow {
     fn text(&self) -> &str {
         match self {
-            Self::Bcrypt(hash) | Self::Md5(hash) => hash,
+            Self::Bcrypt(hash, _) | Self::Md5(hash) => hash,
         }
     }
 
@@ -191,7 +226,7 @@ impl Slow {
     fn matches(&self, password: &[u8]) -> bool {
         match self {
             // Only the first 72 bytes count, as when the hash was made.
-            Self::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
+            Self::Bcrypt(hash, _) => bcrypt::verify(password, hash).unwrap_or(false),
             Self::Md5(hash) => Md5Crypt::parse(hash)
                 .is_some_and(|parts| parts.digest_of(password).as_bytes().ct_eq(parts.digest.as_bytes()).into()),
         }

@@ -4,7 +4,11 @@ use super::{
     super::{InFlight, headers::tests::head, source::Source},
     *,
 };
-use crate::{balance::Service, body::BodyKind, middleware::Permits};
+use crate::{
+    balance::Service,
+    body::BodyKind,
+    middleware::{Permits, Spent},
+};
 
 /// Answers every request.
 struct Endpoint;
@@ -42,5 +46,6 @@ fn again(head: &Head) -> Request {
         upgrade: false,
         trailers: false,
         permits: Permits::new(),
+        spent: Spent::default(),
     }
 }

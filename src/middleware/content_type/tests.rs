@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     balance::Service,
     body::BodyKind,
-    middleware::{Chain, Failed, Middleware, Permits, headers::tests::head},
+    middleware::{Chain, Failed, Middleware, Permits, Spent, headers::tests::head},
 };
 
 /// A backend that gives this answer once.
@@ -56,6 +56,7 @@ async fn run(method: Method, answer: Response<Body>) -> Response<Body> {
         upgrade: false,
         trailers: false,
         permits: Permits::new(),
+        spent: Spent::default(),
     };
     Chain::new(vec![Middleware::ContentType]).run(&mut request, &mut Backend(Some(answer))).await
 }

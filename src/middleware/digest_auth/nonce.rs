@@ -30,6 +30,11 @@ pub(super) struct Id {
     pub(super) unique: u64,
 }
 
+/// The count of a nonce that a request has used. A request that is sent inwards again shows the same, and that is no
+/// replay: nobody but the client that has proved the password once is at work.
+#[derive(Debug, Default)]
+pub struct Spent(Option<(Id, u32)>);
+
 /// Makes and takes nonces.
 #[derive(Debug)]
 pub(super) struct Nonces {
@@ -56,11 +61,18 @@ impl Nonces {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Whether this nonce is ours, is not too old, and was not used with this count before. From then on it was.
-    pub(super) fn accept(&self, nonce: &[u8], count: u32, now_ms: u64) -> bool {
-        self.verify(nonce).is_some_and(|id| {
-            now_ms.saturating_sub(id.made_ms) <= LIFETIME_MS && self.seen.first_time(id, count, now_ms)
-        })
+    /// Whether this nonce is ours, is not too old, and was not used with this count before, unless by this very request.
+    /// From then on it was.
+    pub(super) fn accept(&self, nonce: &[u8], count: u32, now_ms: u64, spent: &mut Spent) -> bool {
+        let Some(id) = self.verify(nonce) else { return false };
+        if spent.0 == Some((id, count)) {
+            return true;
+        }
+        let fresh = now_ms.saturating_sub(id.made_ms) <= LIFETIME_MS && self.seen.first_time(id, count, now_ms);
+        if fresh {
+            spent.0 = Some((id, count));
+        }
+        fresh
     }
 
     fn verify(&self, nonce: &[u8]) -> Option<Id> {
@@ -88,16 +100,39 @@ mod tests {
         Nonces { key: process_key().unwrap(), seen: Seen::default() }
     }
 
+    /// By a request that has spent nothing yet.
+    fn accept(nonces: &Nonces, nonce: &[u8], count: u32, now_ms: u64) -> bool {
+        nonces.accept(nonce, count, now_ms, &mut Spent::default())
+    }
+
+    #[test]
+    fn a_request_may_show_again_what_it_has_spent_itself() {
+        let nonces = nonces();
+        let (one, other) = (nonces.issue(1_000), nonces.issue(1_000));
+        let mut spent = Spent::default();
+        assert!(nonces.accept(one.as_bytes(), 1, 1_000, &mut spent));
+        assert!(nonces.accept(one.as_bytes(), 1, 1_000 + 2 * LIFETIME_MS, &mut spent));
+        assert!(!accept(&nonces, one.as_bytes(), 1, 1_000), "another request");
+        assert!(accept(&nonces, one.as_bytes(), 2, 1_000) && accept(&nonces, other.as_bytes(), 1, 1_000));
+        assert!(!nonces.accept(one.as_bytes(), 2, 1_000, &mut spent), "another count");
+        assert!(!nonces.accept(other.as_bytes(), 1, 1_000, &mut spent), "another nonce");
+        // What was refused is not spent.
+        let mut none = Spent::default();
+        assert!(
+            !nonces.accept(one.as_bytes(), 1, 1_000, &mut none) && !nonces.accept(one.as_bytes(), 1, 1_000, &mut none)
+        );
+    }
+
     #[test]
     fn each_count_of_a_nonce_is_good_once() {
         let nonces = nonces();
         let (one, other) = (nonces.issue(1_000), nonces.issue(1_000));
         assert_ne!(one, other);
-        assert!(nonces.accept(one.as_bytes(), 1, 1_000));
-        assert!(!nonces.accept(one.as_bytes(), 1, 1_000));
-        assert!(nonces.accept(one.as_bytes(), 3, 1_000) && nonces.accept(one.as_bytes(), 2, 1_000));
-        assert!(!nonces.accept(one.as_bytes(), 2, 1_000));
-        assert!(nonces.accept(other.as_bytes(), 1, 1_000));
+        assert!(accept(&nonces, one.as_bytes(), 1, 1_000));
+        assert!(!accept(&nonces, one.as_bytes(), 1, 1_000));
+        assert!(accept(&nonces, one.as_bytes(), 3, 1_000) && accept(&nonces, one.as_bytes(), 2, 1_000));
+        assert!(!accept(&nonces, one.as_bytes(), 2, 1_000));
+        assert!(accept(&nonces, other.as_bytes(), 1, 1_000));
     }
 
     #[test]
@@ -105,9 +140,9 @@ mod tests {
         let nonces = nonces();
         let nonce = nonces.issue(1_000);
         // Another worker's clock may be a tick behind.
-        assert!(nonces.accept(nonce.as_bytes(), 1, 950));
-        assert!(nonces.accept(nonce.as_bytes(), 2, 1_000 + LIFETIME_MS));
-        assert!(!nonces.accept(nonce.as_bytes(), 3, 1_001 + LIFETIME_MS));
+        assert!(accept(&nonces, nonce.as_bytes(), 1, 950));
+        assert!(accept(&nonces, nonce.as_bytes(), 2, 1_000 + LIFETIME_MS));
+        assert!(!accept(&nonces, nonce.as_bytes(), 3, 1_001 + LIFETIME_MS));
     }
 
     #[test]
@@ -117,14 +152,14 @@ mod tests {
         for at in 0..nonce.len() {
             let mut forged = nonce.clone().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
-            assert!(!nonces.accept(&forged, 1, 1_000), "{at}");
+            assert!(!accept(&nonces, &forged, 1, 1_000), "{at}");
         }
         for forged in [&b""[..], b"x", &nonce.as_bytes()[1..], &nonce.as_bytes()[..nonce.len() - 4]] {
-            assert!(!nonces.accept(forged, 1, 1_000));
+            assert!(!accept(&nonces, forged, 1, 1_000));
         }
         let key: &'static hmac::Key = Box::leak(Box::new(hmac::Key::new(hmac::HMAC_SHA256, b"another process")));
         let other = Nonces { key, seen: Seen::default() };
-        assert!(!other.accept(nonce.as_bytes(), 1, 1_000));
-        assert!(nonces.accept(nonce.as_bytes(), 1, 1_000), "a forged try has used nothing up");
+        assert!(!accept(&other, nonce.as_bytes(), 1, 1_000));
+        assert!(accept(&nonces, nonce.as_bytes(), 1, 1_000), "a forged try has used nothing up");
     }
 }

@@ -69,7 +69,7 @@ fn challenge(headers: &HeaderMap) -> String {
 
 /// The nonce of a fresh challenge.
 fn nonce(auth: &DigestAuth, now_ms: u64) -> String {
-    let (status, headers, body) = answer_of(auth.request_at(&mut request(), now_ms));
+    let (status, headers, body) = answer_of(auth.request_at(&mut request(), &mut Spent::default(), now_ms));
     assert_eq!((status, body.as_str()), (401, "401 Unauthorized\n"));
     let text = challenge(&headers);
     assert!(!text.contains("stale"), "{text}");
@@ -79,7 +79,7 @@ fn nonce(auth: &DigestAuth, now_ms: u64) -> String {
 /// The outcome: who it is, or whether the challenge says stale.
 #[track_caller]
 fn outcome(auth: &DigestAuth, mut head: Head, now_ms: u64) -> Result<String, bool> {
-    match auth.request_at(&mut head, now_ms) {
+    match auth.request_at(&mut head, &mut Spent::default(), now_ms) {
         Flow::Continue => Ok(head.user.unwrap()),
         flow => {
             let (status, headers, _) = answer_of(flow);
@@ -102,13 +102,13 @@ fn the_example_of_the_rfc() {
 
 #[test]
 fn the_challenge_is_traefiks() {
-    let (_, headers, _) = answer_of(auth().request(&mut request()));
+    let (_, headers, _) = answer_of(auth().request_at(&mut request(), &mut Spent::default(), 5));
     let text = challenge(&headers);
     let nonce = text.split('"').nth(3).unwrap();
     assert_eq!(text, format!("Digest realm=\"vault\", nonce=\"{nonce}\", algorithm=MD5, qop=\"auth\""));
     let quoted = format!("u:a \"b\":{}", "0".repeat(32));
     let quoted = DigestAuth::new(quoted.as_bytes(), Some("a \"b\""), false, None).unwrap();
-    let (_, headers, _) = answer_of(quoted.request(&mut request()));
+    let (_, headers, _) = answer_of(quoted.request_at(&mut request(), &mut Spent::default(), 5));
     assert!(challenge(&headers).starts_with("Digest realm=\"a \\\"b\\\"\", "));
 }
 
@@ -178,7 +178,7 @@ fn the_backend_is_told_the_user_and_not_the_proof() {
     for name in ["x-user", "x_user", "x.user"] {
         head.headers.insert(name, HeaderValue::from_static("root"));
     }
-    assert!(matches!(auth.request_at(&mut head, 5), Flow::Continue));
+    assert!(matches!(auth.request_at(&mut head, &mut Spent::default(), 5), Flow::Continue));
     assert_eq!(head.headers.len(), 1);
     assert_eq!((&head.headers["x-user"], head.user.as_deref()), (&HeaderValue::from_static("anna"), Some("anna")));
 }

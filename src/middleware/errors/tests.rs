@@ -2,7 +2,7 @@ use http::HeaderValue;
 
 use super::*;
 use crate::middleware::{
-    Chain, Middleware, StripPrefix,
+    BasicAuth, Chain, ForwardAuth, Middleware, PassTlsClientCert, StripPrefix, basic_auth, forward_auth,
     upstream::tests::{Fake, answer, failed, read, request, service},
 };
 
@@ -166,4 +166,58 @@ async fn who_stands_outside_still_knows_that_no_endpoint_has_answered() {
     let out = fake.run(&errors(settings(&[502], "/")), &mut request("GET", "http://a.test/", b"")).await;
     assert_eq!(out.extensions().get::<Failed>(), Some(&Failed { unsent: true }));
     assert_eq!(text(out).await, (502, "page".to_owned()));
+}
+
+#[tokio::test]
+async fn a_page_is_never_asked_for_under_a_name_that_the_client_gives_itself() {
+    let basic = |password: &[u8], field| {
+        let users = basic_auth::Users::single(b"anna", password).unwrap();
+        Middleware::BasicAuth(Arc::new(BasicAuth::new(users, None, false, Some(field)).unwrap()))
+    };
+    let options = forward_auth::Options {
+        auth_response_headers: vec!["X-Group".to_owned()],
+        auth_response_headers_regex: Some("^X-Role-".to_owned()),
+        ..forward_auth::Options::default()
+    };
+    let address = forward_auth::Address::parse("http://auth.test/").unwrap();
+    let server = Arc::new(ForwardAuth::new(service("auth"), address, &options).unwrap());
+    let forged = ["x-user", "x_user", "x.group", "x_role_admin", "x-forwarded_tls-client-cert", "x-outer", "x_outer"];
+    for headers in [None, Some(["x_user", "x-outer", "x-other"].map(HeaderName::from_static).to_vec())] {
+        let chain = Chain::new(vec![
+            basic(b"secret", "X-Outer"),
+            errors(Settings { headers, ..settings(&[401], "/") }),
+            basic(b"another", "X-User"),
+            Middleware::ForwardAuth(Arc::clone(&server)),
+            Middleware::PassTlsClientCert(PassTlsClientCert::default()),
+        ]);
+        let mut request = request("GET", "http://a.test/", b"");
+        for name in forged {
+            request.head.headers.insert(HeaderName::from_static(name), HeaderValue::from_static("root"));
+        }
+        request.head.headers.insert("x-other", HeaderValue::from_static("kept"));
+        request.head.headers.insert("authorization", HeaderValue::from_static("Basic YW5uYTpzZWNyZXQ="));
+        let mut fake = Fake::default();
+        assert_eq!(chain.run(&mut request, &mut fake).await.status(), 401);
+        let asked = &fake.seen[0].head.headers;
+        assert!(!asked.values().any(|value| value == "root"), "{asked:?}");
+        assert_eq!((&asked["x-outer"], &asked["x-other"]), (&"anna".parse().unwrap(), &"kept".parse().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn two_steps_do_not_make_a_success_of_a_refusal() {
+    let rewriting = |from: u16, to: u16| {
+        let to = StatusCode::from_u16(to).unwrap();
+        errors(Settings { rewrites: vec![(from..=from, to)], ..settings(&[from], "/{status}") })
+    };
+    for (refusal, sent) in [(401, 404), (403, 404), (407, 404), (500, 200)] {
+        let chain = Chain::new(vec![rewriting(404, 200), rewriting(410, 404), rewriting(refusal, 410)]);
+        let mut fake = Fake::of(&[refusal]);
+        let out = chain.run(&mut request("GET", "http://a.test/", b""), &mut fake).await;
+        assert_eq!(out.status(), sent, "{refusal}");
+        assert_eq!(fake.seen[3].head.target.path(), format!("/{sent}"));
+    }
+    let chain = Chain::new(vec![rewriting(404, 200), rewriting(403, 404)]);
+    let out = chain.run(&mut request("GET", "http://a.test/", b""), &mut Fake::of(&[404])).await;
+    assert_eq!(out.status(), 200, "one that never was a refusal");
 }

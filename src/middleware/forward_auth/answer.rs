@@ -66,15 +66,9 @@ impl ForwardAuth {
         for name in &self.response_headers {
             copy(name, &mut head.headers);
         }
-        if let Some(regex) = &self.response_headers_regex {
-            // Traefik's pattern is for names as Go writes them; case apart, these are the same.
-            let meant = |name: &HeaderName| {
-                !headers::is_the_proxys(name)
-                    && *name != header::HOST
-                    && (regex.is_match(name.as_str()) || regex.is_match(&spelling::dashed(name)))
-            };
-            spelling::remove_if(&mut head.headers, meant);
-            for name in allowed.headers.keys().filter(|name| meant(name)) {
+        if self.response_headers_regex.is_some() {
+            spelling::remove_if(&mut head.headers, |name| self.fits(name));
+            for name in allowed.headers.keys().filter(|name| self.fits(name)) {
                 copy(name, &mut head.headers);
             }
         }
@@ -82,6 +76,19 @@ impl ForwardAuth {
         if let Some(user) = user {
             head.user = Some(String::from_utf8_lossy(user.as_bytes()).into_owned());
         }
+    }
+
+    /// Whether this header is one that the server says.
+    pub(in crate::middleware) fn vouches_for(&self, name: &HeaderName) -> bool {
+        self.response_headers.iter().any(|own| spelling::are_alike(own, name)) || self.fits(name)
+    }
+
+    /// Whether the pattern is for this header. Traefik's is for names as Go writes them; case apart, these are the same.
+    fn fits(&self, name: &HeaderName) -> bool {
+        let Some(regex) = &self.response_headers_regex else { return false };
+        !headers::is_the_proxys(name)
+            && *name != header::HOST
+            && (regex.is_match(name.as_str()) || regex.is_match(&spelling::dashed(name)))
     }
 
     /// Adds the cookies that the client is to get of the server, in place of those of the same name.

@@ -8,8 +8,9 @@ use super::{Address, Options, names};
 use crate::{
     body::{Body, BodyError, BodyKind},
     middleware::{
-        Head, InvalidField, Permits, Request,
+        Head, InvalidField, Permits, Request, Spent,
         kept::{Kept, Limits},
+        spelling,
     },
 };
 
@@ -36,6 +37,12 @@ const OTHERS: [HeaderName; 4] = [
     HeaderName::from_static("x-forwarded-tls-client-cert"),
     HeaderName::from_static("x-forwarded-tls-client-cert-info"),
 ];
+
+/// Whether a header says of the client what only a proxy knows. The server may take any spelling of the name for it, so
+/// that is asked of the one with dashes.
+fn is_forwarded(dashed: &str) -> bool {
+    dashed == "x-real-ip" || dashed.starts_with("x-forwarded-")
+}
 
 /// What goes into a question.
 #[derive(Debug)]
@@ -104,7 +111,7 @@ impl Question {
             client_certs: head.client_certs.clone(),
             user: None,
         };
-        Request { head, body, kind, upgrade: false, trailers: false, permits: Permits::new() }
+        Request { head, body, kind, upgrade: false, trailers: false, permits: Permits::new(), spent: Spent::default() }
     }
 
     fn headers(&self, head: &Head) -> HeaderMap {
@@ -119,15 +126,13 @@ impl Question {
             }
             headers
         };
-        if self.trust != Some(true) {
-            for name in &SET {
-                headers.remove(name);
-            }
-        }
-        if self.trust == Some(false) {
-            for name in &OTHERS {
-                headers.remove(name);
-            }
+        match self.trust {
+            Some(true) => {}
+            Some(false) => spelling::remove_if(&mut headers, |name| is_forwarded(&spelling::dashed(name))),
+            None => spelling::remove_if(&mut headers, |name| {
+                let dashed = spelling::dashed(name);
+                SET.contains(name) || (is_forwarded(&dashed) && dashed != name.as_str())
+            }),
         }
         let path = match head.target.query() {
             Some(query) => format!("{}?{query}", head.target.path()),

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     body::{BodyError, BodyKind},
     middleware::{
-        Head, Middleware, Permits,
+        Head, Middleware, Permits, Spent,
         headers::tests::head,
         upstream::tests::{Fake, Seen, service},
     },
@@ -145,6 +145,7 @@ impl Case {
             upgrade,
             trailers: false,
             permits: Permits::new(),
+            spent: Spent::default(),
         };
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
             let (parts, body) = fake.run(&middleware, &mut request).await.into_parts();
@@ -214,6 +215,10 @@ fn forwarded_headers_of_a_trusted_peer() {
         ("x-forwarded-tls-client-cert", "abc"),
         ("x-forwarded-prefix", "/p"),
         ("x-other", "1"),
+        ("x-real-ip", "1.2.3.4"),
+        ("x_forwarded_uri", "/odd"),
+        ("x-forwarded.port", "1"),
+        ("x_real_ip", "1.2.3.4"),
     ];
     let ours = ("x-forwarded-uri", "/a/b?c=d");
     let seen = |trust, only: &[&str]| {
@@ -238,13 +243,14 @@ fn forwarded_headers_of_a_trusted_peer() {
     };
     let (method, prefix, other) = (("x-forwarded-method", "GET"), ("x-forwarded-prefix", "/p"), ("x-other", "1"));
     assert_eq!(seen(Some(true), &[]), sorted(&sent));
-    assert_eq!(seen(Some(false), &[]), sorted(&[ours, method, prefix, other]));
-    assert_eq!(seen(None, &[]), sorted(&[ours, method, prefix, other, sent[5], sent[6]]));
+    assert_eq!(seen(Some(false), &[]), sorted(&[ours, method, other]));
+    assert_eq!(seen(None, &[]), sorted(&[ours, method, prefix, other, sent[5], sent[6], sent[9]]));
     assert_eq!(
         seen(Some(true), &["X-Other"]),
         sorted(&[sent[0], sent[1], sent[2], sent[3], sent[4], sent[5], sent[6], other])
     );
     assert_eq!(seen(Some(false), &["X-Other", "x-other", "X-None"]), sorted(&[ours, method, other]));
+    assert_eq!(seen(Some(false), &["X-Real-Ip", "X_Forwarded_Uri"]), sorted(&[ours, method]));
     assert_eq!(
         seen(None, &["x-other", "X-Forwarded-Port", "X-Forwarded-For"]),
         sorted(&[ours, method, other, sent[5]])
@@ -296,6 +302,17 @@ fn what_the_server_says_replaces_what_the_client_says() {
         reached.head.headers
     );
     assert_eq!(reached.head.user, None);
+}
+
+#[test]
+fn a_pattern_is_read_as_go_reads_it() {
+    for (pattern, fits) in
+        [(r"^\QX-Auth.\E", false), (r"^\Qx-auth-\E", true), (r"^X-\w{4}-", true), ("^X-[[:alpha:]]+-", true)]
+    {
+        let options = Options { auth_response_headers_regex: Some(pattern.to_owned()), ..defaults() };
+        let outcome = Case::new(options).verdict(200, &[("x-auth-level", "1")], "").run();
+        assert_eq!(outcome.reached().all("x-auth-level").len(), usize::from(fits), "{pattern}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::{
     super::{
-        Permits,
+        Permits, Spent,
         headers::tests::{answer_of, head},
     },
     *,
@@ -12,7 +12,15 @@ use crate::body::BodyKind;
 fn request(key: &'static str) -> Request {
     let mut head = head(Method::GET, "http://a.test/");
     head.headers.insert("x-key", HeaderValue::from_static(key));
-    Request { head, body: Body::Empty, kind: BodyKind::None, upgrade: false, trailers: false, permits: Permits::new() }
+    Request {
+        head,
+        body: Body::Empty,
+        kind: BodyKind::None,
+        upgrade: false,
+        trailers: false,
+        permits: Permits::new(),
+        spent: Spent::default(),
+    }
 }
 
 fn limit(most: u64) -> InFlight {

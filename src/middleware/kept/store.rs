@@ -98,7 +98,8 @@ impl Store {
         (self.on_disk == 0 && self.tail.is_empty()).then_some(&self.memory)
     }
 
-    /// What is in memory from this offset on, if that is where it is.
+    /// A piece of what is in memory from this offset on, if that is where it is. Never all of a long body: who is handed
+    /// the last of it gives its place back.
     pub(super) fn at_hand(&self, at: u64) -> Option<Bytes> {
         let behind = at.checked_sub(self.memory.len() as u64 + self.on_disk);
         let (part, from) = match behind {
@@ -106,7 +107,7 @@ impl Store {
             None => (&self.memory, at),
         };
         let from = usize::try_from(from).ok().filter(|from| *from < part.len())?;
-        Some(part.slice(from..))
+        Some(part.slice(from..part.len().min(from + PIECE)))
     }
 
     /// A piece of the file, from this offset of the body on; empty if the file has nothing there.

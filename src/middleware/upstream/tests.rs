@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     balance::{Options, Policy, Scheme, ServiceKey},
     body::BodyKind,
-    middleware::{Chain, Head, Middleware, Permits, headers},
+    middleware::{Chain, Head, Middleware, Permits, Spent, headers},
 };
 
 /// A request as it reached an endpoint.
@@ -108,6 +108,7 @@ pub(crate) fn request(method: &str, url: &str, body: &'static [u8]) -> Request {
         upgrade: false,
         trailers: false,
         permits: Permits::new(),
+        spent: Spent::default(),
     }
 }
 

@@ -27,6 +27,9 @@ use crate::{
 /// Streams on one connection before another is opened, where the endpoint allows more.
 const STREAMS: usize = 100;
 
+/// Bytes of an answer that an endpoint may send before the client has taken them.
+const STREAM_WINDOW: u32 = 256 << 10;
+
 /// A connection to an endpoint that speaks HTTP/2.
 #[derive(Debug)]
 pub(crate) struct Http2 {
@@ -66,8 +69,9 @@ impl Http2 {
         let mut builder = Builder::new(LocalExecutor);
         builder
             .timer(TokioTimer::new())
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
+            .initial_stream_window_size(STREAM_WINDOW)
+            // Room for all streams: clients that don't read theirs must not stall the others.
+            .initial_connection_window_size(STREAM_WINDOW * STREAMS as u32)
             .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(Some(ping.silence).filter(|silence| !silence.is_zero()))
             .keep_alive_timeout(ping.limit)

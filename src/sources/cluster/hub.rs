@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Subject},
-    objects::{Key, Kind, Object, ObjectId},
+    objects::{Key, Kind, Object, ObjectId, tls_option},
     sources::{CookieKeys, Update, Updates},
 };
 
@@ -54,6 +54,8 @@ pub(super) struct Hub {
     keys: Option<CookieKeys>,
     /// Objects that could not be read.
     unreadable: BTreeMap<ObjectId, Diagnostic>,
+    /// TLSOptions of the name `default` that have been read: their last good state stays.
+    defaults: BTreeSet<ObjectId>,
     /// Whether the served definition of Middlewares knows `spec.sticky`; `None` when nobody knows.
     knows_sticky: Option<bool>,
     /// Since when, and why, the server can't be reached.
@@ -85,6 +87,7 @@ impl Hub {
             pending: BTreeMap::new(),
             keys: None,
             unreadable: BTreeMap::new(),
+            defaults: BTreeSet::new(),
             knows_sticky: None,
             away: None,
             secrets_named: false,
@@ -232,9 +235,15 @@ impl Hub {
                 let object = if role == Role::Optional(Kind::Secret) { certificate(object) } else { object };
                 self.unreadable.remove(&id);
                 self.look_at_secrets |= self.references.apply(&object) || kind == Kind::Secret;
+                if tls_option::is_default(&id) {
+                    self.defaults.insert(id.clone());
+                }
                 self.pending.insert(id, Some(object));
             }
             Err(fault) => {
+                if let Some(object) = tls_option::unreadable(&id).filter(|_| !self.defaults.contains(&id)) {
+                    self.pending.insert(id.clone(), Some(object));
+                }
                 let message = format!("the object can't be read: {}", fault.why);
                 let said = Diagnostic::error(id.subject(), fault.field, "Unreadable", message);
                 self.unreadable.insert(id, said.help("mend the field; until then its last good state stays in use"));
@@ -253,6 +262,7 @@ impl Hub {
             return;
         }
         self.unreadable.remove(&id);
+        self.defaults.remove(&id);
         self.look_at_secrets |= self.references.delete(&id) || kind == Kind::Secret;
         self.pending.insert(id, None);
     }

@@ -181,6 +181,14 @@ impl Feed {
             }
             _ => format!("{message}; what was read before stays in use"),
         };
+        let message = match self.role {
+            // Nobody misses it who does not name it. Where the definition is missing, there is none.
+            Role::Optional(Kind::TlsOption) if code != "NotInstalled" => format!(
+                "{message}; a TLSOption default, if there is one, may not be seen, so that hosts that name none ask nothing \
+                 of clients"
+            ),
+            _ => message,
+        };
         Some(Diagnostic::error(subject, "", code, message).help(help))
     }
 }

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use crate::{
     diagnostic::{Diagnostic, Origin},
-    objects::{Object, ObjectId},
+    objects::{Object, ObjectId, tls_option},
     sources::{
         Update,
         yaml::{self, Item, Parsed, file_subject},
@@ -214,7 +214,7 @@ impl File {
     }
 
     /// Puts together what the documents contribute. Of an object that is there twice, the first counts; of one that
-    /// is refused, the state it had before.
+    /// is refused, the state it had before, or what stands in for it.
     fn gather(&mut self, before: &BTreeMap<ObjectId, Object>) {
         let mut refused = Vec::new();
         for document in &self.documents {
@@ -230,8 +230,8 @@ impl File {
             }
         }
         for id in refused {
-            if let Some(object) = before.get(id) {
-                self.objects.entry(id.clone()).or_insert_with(|| object.clone());
+            if let Some(object) = before.get(id).cloned().or_else(|| tls_option::unreadable(id)) {
+                self.objects.entry(id.clone()).or_insert(object);
             }
         }
     }

@@ -124,6 +124,27 @@ mod pure {
     }
 
     #[test]
+    fn the_default_tlsoption_is_there_even_where_it_cannot_be_read() {
+        let option = |name: &str, asked: &str| {
+            let head = format!("apiVersion: traefik.io/v1alpha1\nkind: TLSOption\nmetadata: {{ name: {name} }}\n");
+            format!("{head}spec: {{ clientAuth: {{ clientAuthType: {asked} }} }}\n")
+        };
+        let held = |update: &Update| match update.applied.as_slice() {
+            [Object::TlsOption(option)] => Some((option.meta.name.to_string(), option.unreadable)),
+            _ => None,
+        };
+        let mut folder = Folder::default();
+        let wrong = joined(&[option("default", "RequireAndVerify"), option("other", "RequireAndVerify")]);
+        let update = found(&mut folder, &[(0, "m.yaml", &wrong)]);
+        assert_eq!((held(&update), said(&update).len()), (Some(("default".to_owned(), true)), 2));
+        let good = option("default", "RequireAnyClientCert");
+        assert_eq!(held(&found(&mut folder, &[(0, "m.yaml", &good)])), Some(("default".to_owned(), false)));
+        let update = found(&mut folder, &[(0, "m.yaml", &wrong)]);
+        assert!(update.applied.is_empty() && update.deleted.is_empty(), "its last good state stays");
+        assert_eq!(deleted(&gone(&mut folder, 0, "m.yaml")), ["TLSOption default/default"]);
+    }
+
+    #[test]
     fn a_document_of_wrong_shape_keeps_its_own_last_state() {
         let mut folder = Folder::default();
         found(&mut folder, &[(0, "m.yaml", &joined(&[service("a", 1), service("b", 1)]))]);

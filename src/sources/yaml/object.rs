@@ -144,6 +144,7 @@ impl Reading<'_> {
             }
             Err((field, steps, message)) => {
                 let help = if message.ends_with("expected a string") { UNQUOTED } else { "" };
+                let message = format!("{message}{}", meanwhile(kind));
                 let error = Diagnostic::error(named.subject(), field, "WrongShape", message).help(help);
                 self.say(error, self.line(path, steps).unwrap_or(line));
                 self.parsed.items.push(Item::Refused(named.id()));
@@ -206,7 +207,9 @@ impl Reading<'_> {
         let Some(fault) = &node.fault else { return };
         let subject = named.map_or_else(|| super::file_subject(self.file), Named::subject);
         let line = fault.line.map_or(self.document.line, |l| self.document.file_line(l));
-        self.say(Diagnostic::error(subject, "", "WrongShape", fault.message.clone()), line);
+        let meanwhile = named.map_or("", |named| meanwhile(named.kind));
+        let message = format!("{}{meanwhile}", fault.message);
+        self.say(Diagnostic::error(subject, "", "WrongShape", message), line);
         self.parsed.items.push(Item::Refused(named.and_then(Named::id)));
     }
 
@@ -263,6 +266,17 @@ fn shaped<T: DeserializeOwned>(value: &Value, show: bool) -> Result<T, Misfit> {
         let path = error.path().to_string();
         (if path == "." { String::new() } else { path }, steps.collect(), message)
     })
+}
+
+/// What an object of wrong shape means until it is mended, where that is easily overlooked.
+fn meanwhile(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Ingress => {
+            "; until it is mended, what it last said counts, and if that is nothing, its paths go to rules of other \
+             Ingresses, or are 404"
+        }
+        _ => "",
+    }
 }
 
 fn refused(name: &str) -> String {

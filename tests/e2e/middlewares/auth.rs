@@ -147,6 +147,31 @@ fn digest_auth_stands_before_a_rewrite_or_behind_it() {
 }
 
 #[test]
+fn digest_auth_takes_all_tries_of_a_request_for_one() {
+    for outer in [
+        json!({ "retry": { "attempts": 3, "status": ["503"] } }),
+        json!({ "buffering": { "retryExpression": "ResponseCode() == 503 && Attempts() <= 2" } }),
+    ] {
+        let secret = Secret::new("users", "Opaque", &[("users", &anna("traefik"))]);
+        let auth = Middleware::new("auth", json!({ "digestAuth": { "secret": "users", "headerField": "X-User" } }));
+        let backend = Backend::canned("app", answer(503, &[], b"app"));
+        let mut objects = service_of("app", &[&backend]);
+        objects.push(Ingress::simple(HOST, "app").middlewares(&["again", "auth"]).into());
+        objects.extend([Middleware::new("again", outer.clone()).into(), auth.into(), secret.into()]);
+        let fixture = Fixture { backend, manifests: Manifests::of(objects) };
+        let gate = fixture.start();
+        let (nonce, _) = challenge(&gate.get(HOST, "/a?b=c"));
+        let login = Login::new(&nonce);
+        assert_eq!(login.status(&gate), 503, "{outer}");
+        let seen = fixture.backend.requests();
+        assert_eq!(seen.len(), 3, "{outer}");
+        assert!(seen.iter().all(|seen| seen.head.all("x-user") == ["anna"]), "{outer}");
+        let (_, stale) = challenge(&login.send(&gate, b""));
+        assert!(stale, "another request has it to itself: {outer}");
+    }
+}
+
+#[test]
 fn digest_auth_follows_its_secret() {
     let fixture = digest(&anna("traefik"), json!({}));
     let gate = fixture.start();
@@ -210,6 +235,35 @@ fn a_certificate_header_of_the_clients_own_never_reaches_the_backend() {
         let seen = fixture.backend.requests().pop().unwrap();
         assert!(!seen.head.headers.iter().any(|(_, value)| value == "forged"), "{flags:?}: {:?}", seen.head.headers);
         assert_eq!(seen.get("x-forwarded-prefix").is_some(), !flags.is_empty());
+    }
+}
+
+#[test]
+fn trailers_never_bear_the_name_of_a_header_that_a_login_vouches_for() {
+    let auth = server(200, &[], "");
+    let forward = json!({ "forwardAuth": {
+        "address": format!("http://{}/", auth.addr),
+        "authResponseHeaders": ["X-User"],
+        "authResponseHeadersRegex": "^X-Role-",
+    } });
+    let basic = json!({ "basicAuth": { "secret": "users", "headerField": "X-User" } });
+    for (spec, left) in [(basic, "x-role-admin"), (forward, "")] {
+        for outer in [json!({ "retry": { "attempts": 2, "status": ["500"] } }), json!({ "contentType": {} })] {
+            let users = Secret::new("users", "Opaque", &[("users", "anna:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=")]);
+            let (outer, auth) = (Middleware::new("outer", outer), Middleware::new("auth", spec.clone()));
+            let fixture = Fixture::new(&["outer", "auth"], [outer.into(), auth.into(), users.into()]);
+            let gate = fixture.start();
+            let sent = format!(
+                "PUT / HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Basic YW5uYTpzZWNyZXQ=\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\
+                 X-User: root\r\nx_user: root\r\nX-Role-Admin: root\r\nX-Sum: 7\r\n\r\n"
+            );
+            assert_eq!(gate.connect().send(sent).answer().status, 200);
+            let seen = fixture.backend.only();
+            let names: Vec<&str> = seen.trailers.iter().map(|(name, _)| name.as_str()).collect();
+            let expected: Vec<&str> = [left, "x-sum"].into_iter().filter(|name| !name.is_empty()).collect();
+            assert_eq!((names, seen.body.as_slice()), (expected, &b"body"[..]), "{spec}");
+        }
     }
 }
 
@@ -461,6 +515,18 @@ fn forward_auth_believes_a_trusted_proxy_if_it_is_told_to() {
         ("X-Forwarded-Uri", "/outer"),
         ("X-Forwarded-Method", "PUT"),
     ];
+    let fixture = asking(&auth, json!({ "trustForwardHeader": false }));
+    let gate = Headgate::start_with(&fixture.manifests, &["--trusted-ips", "127.0.0.1"]);
+    let odd = [
+        ("X-Real-Ip", "192.0.2.7"),
+        ("X_Forwarded_For", "192.0.2.7"),
+        ("X-Forwarded_Uri", "/outer"),
+        ("X-Forwarded-Prefix", "/outer"),
+    ];
+    assert_eq!(gate.get_with(HOST, "/x", &[&sent[..], &odd[..]].concat()).status, 200);
+    let asked = auth.requests().pop().unwrap();
+    let believed = |value: &str| sent.iter().chain(&odd).any(|(_, sent)| *sent == value);
+    assert!(!asked.head.headers.iter().any(|(_, value)| believed(value)), "{:?}", asked.head.headers);
     for (trust, flags, expected) in [
         (
             json!(true),

@@ -190,6 +190,39 @@ async fn an_object_that_cannot_be_read_costs_only_itself() {
 }
 
 #[tokio::test]
+async fn the_default_tlsoption_is_there_even_where_it_cannot_be_read() {
+    let options = Role::Optional(Kind::TlsOption);
+    let mut rig = Rig::new(Options::default());
+    rig.list_all_but(&options);
+    let wrong = json!({"spec": {"clientAuth": {"clientAuthType": "RequireAndVerify"}}});
+    rig.list(&options, &[object("default", 1, wrong.clone()), object("other", 1, wrong.clone())]);
+    let held = |update: &Update| match update.applied.as_slice() {
+        [Object::TlsOption(option)] => Some((option.meta.name.to_string(), option.unreadable)),
+        _ => None,
+    };
+    let update = rig.flush().await.unwrap();
+    assert_eq!((held(&update), update.diagnostics.unwrap().len()), (Some(("default".to_owned(), true)), 2));
+    rig.say(&options, [News::Applied(wire(&object("default", 2, json!({}))))]);
+    assert_eq!(held(&rig.flush().await.unwrap()), Some(("default".to_owned(), false)));
+    rig.say(&options, [News::Applied(wire(&object("default", 3, wrong)))]);
+    assert_eq!(ids(&rig.flush().await.unwrap()), (vec![], vec![]), "its last good state stays");
+    rig.say(&options, [News::Deleted(wire(&object("default", 4, json!({}))))]);
+    assert_eq!(ids(&rig.flush().await.unwrap()).1, ["TLSOption n/default"]);
+}
+
+#[tokio::test]
+async fn whoever_may_not_see_tlsoptions_is_told_what_that_opens() {
+    let options = Role::Optional(Kind::TlsOption);
+    let mut rig = Rig::new(Options::default());
+    rig.list_all_but(&options);
+    for (fault, told) in [(Fault::Forbidden, true), (Fault::Unknown, false)] {
+        rig.say(&options, [News::Fault(fault)]);
+        let said = &rig.flush().await.unwrap().diagnostics.unwrap()[0];
+        assert_eq!(said.message.contains("TLSOption default"), told, "{}", said.message);
+    }
+}
+
+#[tokio::test]
 async fn secrets_are_watched_by_name_where_somebody_names_one() {
     let mut rig = Rig::new(Options::default());
     let tls = |secret: &str| json!({"spec": {"tls": [{"secretName": secret}]}});
