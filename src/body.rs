@@ -28,6 +28,9 @@ pub enum BodyError {
     /// A limit of a middleware or a setting was passed.
     #[error("the body is too large")]
     TooLarge,
+    /// It was to be kept, and there is no room for it: this process's own lack, and nobody else's fault.
+    #[error("there is no room to keep the body: {0}")]
+    NoRoom(std::io::Error),
     /// The connection failed.
     #[error("reading the body failed: {0}")]
     Io(#[from] std::io::Error),

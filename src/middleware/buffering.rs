@@ -83,7 +83,7 @@ impl Buffering {
             match Kept::read(std::mem::take(&mut request.body), self.request.limits(idle)).await {
                 Ok(whole) => kept = Some(whole),
                 Err(unkept) => {
-                    if let BodyError::Io(error) = &unkept.error {
+                    if let BodyError::NoRoom(error) = &unkept.error {
                         // Ours to answer for: the client's own failures are of other kinds.
                         tracing::warn!(%error, "there is no room on disk for the body of a request");
                     }
@@ -139,7 +139,14 @@ impl Buffering {
             Ok(kept) => Response::from_parts(parts, kept.body()),
             Err(unkept) => {
                 tracing::debug!(error = %unkept.error, "an answer's body is not buffered");
-                match unkept.error {
+                match &unkept.error {
+                    // Not the endpoint's fault: nothing is lost yet, and to ask again would do everything twice.
+                    BodyError::NoRoom(error) => {
+                        tracing::warn!(%error, "there is no room on disk for the body of an answer");
+                        // What can't be kept can't be measured before it is sent.
+                        let unlimited = self.answer.most == u64::MAX;
+                        if unlimited { Response::from_parts(parts, unkept.into_body()) } else { too_large() }
+                    }
                     BodyError::TooLarge => too_large(),
                     BodyError::Stalled => broken(StatusCode::GATEWAY_TIMEOUT),
                     _ => broken(StatusCode::BAD_GATEWAY),

@@ -94,6 +94,13 @@ impl<U: Upstream> Next<'_, U> {
         Box::pin(self.chain.run_from(self.at, request, self.upstream))
     }
 
+    /// Gives back what the request was counted by on its last way: it is not on its way while it waits for the next.
+    pub fn release(&self, request: &mut Request) {
+        if let Some(held) = self.held {
+            request.permits.truncate(held);
+        }
+    }
+
     /// Whether nothing is inside but the endpoint, which leaves the head of a request as it is.
     pub fn is_innermost(&self) -> bool {
         self.at >= self.chain.len()

@@ -66,7 +66,8 @@ impl Kept {
                 Ok(None) => match writer.finish().await {
                     Ok(store) => return Ok(Self { store, trailers }),
                     Err((written, error)) => {
-                        return Err(Unkept { error: error.into(), written, trailers, next: None, rest: Body::Empty });
+                        let error = BodyError::NoRoom(error);
+                        return Err(Unkept { error, written, trailers, next: None, rest: Body::Empty });
                     }
                 },
                 Ok(Some(Err(error))) => break (error, None),
@@ -82,7 +83,7 @@ impl Kept {
                 break (BodyError::TooLarge, Some(data));
             }
             if let Err(error) = writer.write(data).await {
-                break (error.into(), None);
+                break (BodyError::NoRoom(error), None);
             }
         };
         Err(Unkept { error, written: writer.stop(), trailers: None, next, rest: body })
@@ -136,7 +137,7 @@ impl Unkept {
         match self.error {
             BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             BodyError::Stalled => StatusCode::REQUEST_TIMEOUT,
-            BodyError::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            BodyError::NoRoom(_) | BodyError::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,
             BodyError::Incomplete | BodyError::Framing(_) | BodyError::Hyper(_) => StatusCode::BAD_REQUEST,
         }
     }

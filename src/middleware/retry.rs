@@ -93,6 +93,7 @@ impl Retry {
                 return answer;
             }
             drop(answer);
+            next.release(request);
             interval = interval.mul_f64(self.growth);
             if wait.is_zero() {
                 // Endpoints that refuse at once must not keep the worker from everybody else.
@@ -131,7 +132,7 @@ impl Retry {
                 Ok(Source { by_status, body: Whole::Kept(kept) })
             }
             // The request goes on all the same. It can't be sent twice once it has been begun.
-            Err(unkept) if matches!(unkept.error, BodyError::TooLarge | BodyError::Io(_)) => {
+            Err(unkept) if matches!(unkept.error, BodyError::TooLarge | BodyError::NoRoom(_)) => {
                 tracing::debug!(error = %unkept.error, "a request's body is not kept for another try");
                 Ok(Source { by_status: false, body: Whole::Lent(Lent::new(unkept.into_body())) })
             }

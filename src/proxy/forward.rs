@@ -3,7 +3,7 @@
 //! admit → look up → middlewares → pick → check out → send → (next endpoint) → answer back through the middlewares.
 //! Middlewares come back here by [`Upstream`]: for the endpoint, and for other services that they ask.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -79,6 +79,7 @@ pub(crate) async fn forward(worker: Rc<Worker>, client: Rc<Client>, mut request:
         facts: &facts,
         upgrade: Some(upgrade),
         record: &mut record,
+        trail: Trail::default(),
     };
     let answer = route.chain.run(&mut request, &mut exchange).await;
     record.head(&request.head);
@@ -124,6 +125,15 @@ struct Exchange<'a> {
     facts: &'a Facts,
     upgrade: Option<OnUpgrade>,
     record: &'a mut Record,
+    trail: Trail,
+}
+
+/// Where a request has been that a middleware sends once more. Addresses, because the endpoints may change meanwhile.
+#[derive(Default)]
+struct Trail {
+    /// Those whose answers were not taken: asked again only when there is no other.
+    avoid: Vec<SocketAddr>,
+    last: Option<SocketAddr>,
 }
 
 impl Upstream for Exchange<'_> {
@@ -144,7 +154,7 @@ impl Upstream for Exchange<'_> {
         let body = std::mem::take(&mut request.body);
         let body = request.kind.has_bytes().then(|| self.route.chain.clean_trailers(body));
         let left = Left { body, upload: None, upgrade: &mut self.upgrade, permits: &mut request.permits };
-        delivery.run(left, Some(self.record)).await
+        delivery.run(left, Some(self.record), &mut self.trail).await
     }
 
     async fn fetch(&mut self, service: &Arc<Service>, mut request: middleware::Request) -> Response<Body> {
@@ -163,11 +173,12 @@ impl Upstream for Exchange<'_> {
         };
         let body = request.kind.has_bytes().then_some(request.body);
         let left = Left { body, upload: None, upgrade: &mut None, permits: &mut request.permits };
-        delivery.run(left, None).await
+        delivery.run(left, None, &mut Trail::default()).await
     }
 
     fn retried(&mut self) {
         self.record.retried();
+        self.trail.avoid.extend(self.trail.last.take());
     }
 
     fn body_idle(&self) -> Duration {
@@ -203,15 +214,16 @@ struct Left<'a> {
 }
 
 impl Delivery<'_> {
-    async fn run(&self, mut left: Left<'_>, mut record: Option<&mut Record>) -> Response<Body> {
+    async fn run(&self, mut left: Left<'_>, mut record: Option<&mut Record>, trail: &mut Trail) -> Response<Body> {
         let service = self.service;
         let view = self.worker.upstreams.of(service);
         let read = self.sticky.map_or(Read::Absent, |s| s.read(&self.head.headers, &view.set));
         let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
         let mut last = None;
         let begun = clock::now_ms();
-        while let Some(pick) = self.pick(service, &view, read, &tried) {
+        while let Some(pick) = self.pick(service, &view, read, &tried, &trail.avoid) {
             let Some(pool) = view.pool(pick.index) else { break };
+            trail.last = Some(pool.endpoint.address);
             if let Some(record) = &mut record {
                 if last.is_some() {
                     record.retried();
@@ -234,8 +246,16 @@ impl Delivery<'_> {
         last.map_or_else(respond::no_server, |error| respond::failed(&error))
     }
 
-    fn pick(&self, service: &Service, view: &View, read: Read, tried: &[usize]) -> Option<Pick> {
-        service.pick(&view.set, PickInput { read, client: self.head.client, now_ms: clock::now_ms(), tried })
+    fn pick(&self, service: &Service, view: &View, read: Read, tried: &[usize], avoid: &[SocketAddr]) -> Option<Pick> {
+        let input = PickInput { read, client: self.head.client, now_ms: clock::now_ms(), tried };
+        if avoid.is_empty() {
+            return service.pick(&view.set, input);
+        }
+        let endpoints = view.set.endpoints().iter().enumerate();
+        let avoided = endpoints.filter(|(_, endpoint)| avoid.contains(&endpoint.address)).map(|(index, _)| index);
+        let passed: SmallVec<[usize; 8]> = tried.iter().copied().chain(avoided).collect();
+        let other = service.pick(&view.set, PickInput { tried: &passed, ..input });
+        other.or_else(|| service.pick(&view.set, PickInput { tried, ..input }))
     }
 
     /// One endpoint's turn: on an idle connection if there is one, on a fresh one if that turns out dead.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{
-    Backend, Client, Headgate, Ingress, Manifests, Service, Slice, eventually,
+    Backend, Client, Headgate, HyperBackend, Ingress, Manifests, Service, Slice, eventually,
     manifests::{app, service_at},
     request,
 };
@@ -89,6 +89,19 @@ fn a_request_body_that_stalls() {
     gives_up(&mut client);
     eventually("the upstream connection is given up as well", || backend.open() == 0);
     assert_eq!(backend.count(), 0);
+}
+
+#[test]
+fn a_request_body_that_stalls_is_not_the_fault_of_an_http_2_backend() {
+    let backend = HyperBackend::h2c("h2c");
+    let mut objects = service_at(Service::new("h2c").app_protocol("kubernetes.io/h2c"), backend.addr);
+    objects.push(Value::from(Ingress::simple("h2c.test", "h2c")));
+    let gate = Headgate::start_with(&Manifests::of(objects), &["--body-timeout", "300ms"]);
+    for _ in 0..10 {
+        let mut client = gate.connect();
+        client.send("POST /collect HTTP/1.1\r\nHost: h2c.test\r\nContent-Length: 100\r\n\r\nonly this");
+        assert_eq!(client.answer().status, 408);
+    }
 }
 
 #[test]

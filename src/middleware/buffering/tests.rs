@@ -125,6 +125,23 @@ async fn an_answer_is_whole_before_it_goes_on() {
 }
 
 #[tokio::test]
+async fn an_answer_that_there_is_no_room_for_is_passed_on_and_nobodys_fault() {
+    for (max_response, status) in [(0, 200), (10, 500)] {
+        let full = BodyError::NoRoom(std::io::ErrorKind::StorageFull.into());
+        let answers = [of(frames(&["abc"], Some(Err(full))))].into();
+        let mut fake = Fake { answers, ..Fake::default() };
+        let retry = Some("IsNetworkError()".to_owned());
+        let middleware = buffering(&Options { max_response, retry, ..options() });
+        let answer = fake.run(&middleware, &mut request("POST", "http://a.test/", b"x")).await;
+        assert_eq!((answer.status().as_u16(), fake.seen.len()), (status, 1));
+        assert!(answer.extensions().get::<Failed>().is_none());
+        if status == 200 {
+            assert_eq!(read(answer.into_body()).await.0, b"abc", "what was read is not lost");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_large_or_breaks_off() {
     let limited = buffering(&Options { max_response: 4, ..options() });
     let broken = |error| frames(&["ab"], Some(Err(error)));

@@ -32,6 +32,9 @@ async fn a_request_that_is_sent_again_does_not_stand_in_its_own_way() {
         assert_eq!(next.run(&mut request).await.status(), StatusCode::OK);
     }
     assert_eq!(request.permits.len(), 1);
+    next.release(&mut request);
+    assert_eq!(request.permits.len(), 0, "who waits holds no place");
+    next.run(&mut request).await;
     let answer = chain.run(&mut again(&request.head), &mut Endpoint).await;
     assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS, "another one does");
     drop(request.permits);

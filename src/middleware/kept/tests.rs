@@ -171,7 +171,7 @@ fn a_full_disk_ends_the_keeping_and_loses_nothing() {
             let room = room(1 << 20, disk);
             let unkept =
                 Kept::read_within(Body::stream(pieces(&data)), limits(10_000, u64::MAX), room).await.unwrap_err();
-            assert!(matches!(&unkept.error, BodyError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull));
+            assert!(matches!(&unkept.error, BodyError::NoRoom(error) if error.kind() == std::io::ErrorKind::StorageFull));
             assert_eq!(unkept.status(), 500);
             assert!(whole(unkept.into_body()).await == all, "{disk}");
             assert!(room.disk.take(disk));

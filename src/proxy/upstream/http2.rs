@@ -153,7 +153,12 @@ impl Turn {
             }
             // An endpoint that takes no more of the body leaves the body's own limit unlooked at: look here.
             if !progress.over() && idle.poll(cx).is_ready() {
-                return Poll::Ready(Err(Error::ResponseTimeout));
+                let client = progress.owed.get();
+                return Poll::Ready(Err(if client {
+                    Error::Client(BodyError::Stalled)
+                } else {
+                    Error::ResponseTimeout
+                }));
             }
             if std::mem::replace(&mut sending, !progress.over()) {
                 deadline.restart(response_limit);
@@ -217,6 +222,8 @@ fn cleaned(frame: Frame<Bytes>) -> Frame<Bytes> {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     over: Cell<bool>,
+    /// Whether the client is who is waited for, and not the endpoint.
+    owed: Cell<bool>,
     /// Why it broke off, if it did.
     broken: RefCell<Option<BodyError>>,
 }
@@ -271,10 +278,12 @@ impl HttpBody for Outgoing {
             Poll::Ready(Some(Err(error))) => this.broken(error),
             Poll::Ready(frame) => {
                 this.idle.moved();
+                this.progress.owed.set(false);
                 this.progress.over.set(frame.is_none() || HttpBody::is_end_stream(body));
                 Poll::Ready(frame.map(|f| f.map(cleaned)))
             }
             Poll::Pending => {
+                this.progress.owed.set(true);
                 ready!(this.idle.poll(cx));
                 this.broken(BodyError::Stalled)
             }

@@ -260,7 +260,8 @@ fn trailers_never_bear_the_name_of_a_header_that_a_login_vouches_for() {
             );
             assert_eq!(gate.connect().send(sent).answer().status, 200);
             let seen = fixture.backend.only();
-            let names: Vec<&str> = seen.trailers.iter().map(|(name, _)| name.as_str()).collect();
+            let mut names: Vec<&str> = seen.trailers.iter().map(|(name, _)| name.as_str()).collect();
+            names.sort_unstable();
             let expected: Vec<&str> = [left, "x-sum"].into_iter().filter(|name| !name.is_empty()).collect();
             assert_eq!((names, seen.body.as_slice()), (expected, &b"body"[..]), "{spec}");
         }
@@ -518,15 +519,15 @@ fn forward_auth_believes_a_trusted_proxy_if_it_is_told_to() {
     let fixture = asking(&auth, json!({ "trustForwardHeader": false }));
     let gate = Headgate::start_with(&fixture.manifests, &["--trusted-ips", "127.0.0.1"]);
     let odd = [
-        ("X-Real-Ip", "192.0.2.7"),
-        ("X_Forwarded_For", "192.0.2.7"),
-        ("X-Forwarded_Uri", "/outer"),
-        ("X-Forwarded-Prefix", "/outer"),
+        ("X-Real-Ip", "192.0.2.8"),
+        ("X_Forwarded_For", "192.0.2.8"),
+        ("X-Forwarded_Uri", "/odd"),
+        ("X-Forwarded-Prefix", "/odd"),
     ];
     assert_eq!(gate.get_with(HOST, "/x", &[&sent[..], &odd[..]].concat()).status, 200);
     let asked = auth.requests().pop().unwrap();
-    let believed = |value: &str| sent.iter().chain(&odd).any(|(_, sent)| *sent == value);
-    assert!(!asked.head.headers.iter().any(|(_, value)| believed(value)), "{:?}", asked.head.headers);
+    let passed_on = |value: &str| odd.iter().any(|(_, sent)| *sent == value);
+    assert!(!asked.head.headers.iter().any(|(_, value)| passed_on(value)), "{:?}", asked.head.headers);
     for (trust, flags, expected) in [
         (
             json!(true),

@@ -64,6 +64,26 @@ fn metric(gate: &Headgate, name: &str) -> u64 {
 }
 
 #[test]
+fn retry_asks_another_pod_sticky_session_or_not() {
+    let (pinned, other) = (Backend::scripted("pinned", as_asked), Backend::named("other"));
+    let mut objects = service_of("app", &[&pinned, &other]);
+    objects.push(Ingress::simple(HOST, "app").middlewares(&["session", "again"]).into());
+    objects.push(Middleware::new("session", json!({ "sticky": { "cookie": { "name": "s" } } })).into());
+    objects.push(Middleware::new("again", json!({ "retry": { "attempts": 4, "status": ["503"] } })).into());
+    let gate = Headgate::start(&Manifests::of(objects));
+    let mut cookie = String::new();
+    eventually("a session at the pod that fails", || {
+        let answer = gate.get(HOST, "/");
+        cookie = format!("s={}", answer.cookie("s").expect("a session"));
+        answer.text() == "app"
+    });
+    let before = pinned.count();
+    let answer = gate.get_with(HOST, "/503", &[("Cookie", &cookie)]);
+    assert_eq!((answer.status, pinned.count() - before), (200, 1));
+    assert!(answer.cookie("s").is_some(), "the session moves");
+}
+
+#[test]
 fn retry_asks_again_for_named_statuses() {
     let by_status = json!({ "attempts": 3, "status": ["404", "500-503"] });
     for (given, status, tries) in
