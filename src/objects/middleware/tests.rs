@@ -214,10 +214,10 @@ fn same_site_is_read_in_any_letter_case() {
 fn headers_that_do_nothing_without_others_are_told() {
     for (yaml, fields) in [
         (
-            "stsPreload: true, stsIncludeSubdomains: true, forceSTSHeader: true, sslProxyHeaders: {X: y}",
+            "stsPreload: true, stsIncludeSubdomains: true, forceSTSHeader: true, sslProxyHeaders: {X-A: https}",
             &["stsIncludeSubdomains", "stsPreload", "forceSTSHeader", "sslProxyHeaders"][..],
         ),
-        ("stsSeconds: 1, stsPreload: true, sslProxyHeaders: {X: y}", &[]),
+        ("stsSeconds: 1, stsPreload: true, sslProxyHeaders: {X-A: https}", &[]),
         ("stsPreload: false, frameDeny: true", &[]),
         ("hostsProxyHeaders: [X-Host]", &["hostsProxyHeaders"]),
         ("hostsProxyHeaders: [X-Host], allowedHosts: [a]", &[]),
