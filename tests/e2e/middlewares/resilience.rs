@@ -707,3 +707,27 @@ fn all_three_work_together() {
     assert_eq!(gate.get(HOST, "/200").text(), "a page");
     assert_eq!(pages.requests().pop().unwrap().target(), "/503");
 }
+
+#[test]
+fn as_many_may_stand_around_the_rest_as_a_stack_has_room_for() {
+    let specs = [
+        json!({ "retry": { "attempts": 2 } }),
+        json!({ "buffering": {} }),
+        json!({ "compress": {} }),
+        json!({ "circuitBreaker": { "expression": "NetworkErrorRatio() > 0.9" } }),
+    ];
+    let names: Vec<String> = (0..33).map(|n| format!("m{n}")).collect();
+    let objects = || {
+        let spec = |n: usize| specs[n % specs.len()].clone();
+        names.iter().enumerate().map(move |(n, name)| Middleware::new(name, spec(n)).into())
+    };
+    let order: Vec<&str> = names.iter().map(String::as_str).collect();
+    let most = Fixture::new(&order[..32], objects());
+    let gate = most.start();
+    assert_eq!(gate.send("POST", HOST, "/", &[], b"hello").text(), "app");
+    assert_eq!(most.backend.only().body, b"hello");
+    let more = Fixture::new(&order, objects());
+    let gate = more.start();
+    assert_eq!((gate.get(HOST, "/").status, more.backend.heads()), (503, 0));
+    assert!(gate.api("/api/diagnostics").to_string().contains("33 of its middlewares stand around the rest"));
+}
