@@ -22,6 +22,23 @@ fn grpc() -> (HyperBackend, Headgate) {
 }
 
 #[test]
+fn clients_that_do_not_read_stall_no_others_on_their_connection_to_a_backend() {
+    let backend = HyperBackend::h2c("grpc");
+    let mut objects = service_at(Service::new("grpc").app_protocol("kubernetes.io/h2c"), backend.addr);
+    objects.push(Ingress::simple("grpc.test", "grpc").into());
+    let gate = Headgate::start_with(&Manifests::of(objects), &["--workers", "1"]);
+    let mut unread = Vec::new();
+    for _ in 0..12 {
+        let mut client = gate.connect();
+        client.send("GET /large HTTP/1.1\r\nHost: grpc.test\r\n\r\n");
+        unread.push(client);
+    }
+    crate::support::eventually("all are asked", || backend.seen().len() == 12);
+    assert_eq!(gate.get("grpc.test", "/").text(), "grpc");
+    drop(unread);
+}
+
+#[test]
 fn over_tls_and_with_prior_knowledge_to_an_http_1_1_backend() {
     let backend = Backend::named("app");
     let gate = Headgate::start(&app("app.test", &backend));

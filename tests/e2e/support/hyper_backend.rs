@@ -1,6 +1,6 @@
 //! A backend that speaks HTTP/2 without TLS (h2c), or TLS with HTTP/1.1 and HTTP/2. Under `/echo` it streams the
 //! request's body back and ends with gRPC-like trailers; under `/collect` it answers once it has the whole request,
-//! with trailers that a proxy must not pass on; elsewhere it answers with its name.
+//! with trailers that a proxy must not pass on; under `/large` with megabytes; elsewhere it answers with its name.
 
 use std::{
     convert::Infallible,
@@ -28,6 +28,9 @@ use super::{
     cert::Cert,
     h2::{listen, runtime},
 };
+
+/// How often `/large` has the name: more than any buffer takes.
+const LARGE: usize = 2 << 20;
 
 /// A backend on hyper, and the request heads it saw.
 pub(crate) struct HyperBackend {
@@ -174,7 +177,9 @@ impl Service {
             return Response::new(StreamBody::new(frames).boxed_unsync());
         }
         if parts.uri.path() != "/echo" {
-            let name = Full::new(Bytes::from(format!("{}\n", self.name)));
+            let text = format!("{}\n", self.name);
+            let times = if parts.uri.path() == "/large" { LARGE } else { 1 };
+            let name = Full::new(Bytes::from(text.repeat(times)));
             return Response::new(name.map_err(|never| match never {}).boxed_unsync());
         }
         let mut answer = Response::new(StreamBody::new(echo(body)).boxed_unsync());
