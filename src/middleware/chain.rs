@@ -16,12 +16,14 @@ use crate::body::Body;
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
     pub(super) steps: Arc<[Middleware]>,
+    /// Whether one of them vouches for headers.
+    pub(super) vouches: bool,
 }
 
 impl Chain {
     /// A chain of these steps, outermost first.
     pub fn new(steps: Vec<Middleware>) -> Self {
-        Self { steps: steps.into() }
+        Self { vouches: steps.iter().any(Middleware::vouches), steps: steps.into() }
     }
 
     /// Whether there is nothing to do.

@@ -21,7 +21,7 @@ use self::{
     encoder::Encoder,
     types::Types,
 };
-use super::{Flow, Head, InvalidField, Next, Request, Upstream};
+use super::{Flow, Head, InvalidField, Next, Request, Upstream, list};
 use crate::body::Body;
 
 /// Traefik's default of `minResponseBodyBytes`, which 0 means too.
@@ -167,18 +167,12 @@ fn at_once(mut encoder: Encoder, bytes: &[u8]) -> std::io::Result<Bytes> {
 
 /// Whether somebody forbids to change the form of a body (RFC 9111 §5.2.1.6, §5.2.2.6).
 fn no_transform(headers: &HeaderMap) -> bool {
-    lists(headers, &header::CACHE_CONTROL, b"no-transform")
-}
-
-/// Whether a header that is a list has this member, in any letter case.
-fn lists(headers: &HeaderMap, name: &header::HeaderName, member: &[u8]) -> bool {
-    let members = headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
-    members.map(<[u8]>::trim_ascii).any(|found| found.eq_ignore_ascii_case(member))
+    list::has(headers, &header::CACHE_CONTROL, b"no-transform")
 }
 
 /// Tells caches that the answer depends on Accept-Encoding (RFC 9110 §12.5.5).
 fn vary(headers: &mut HeaderMap) {
-    if !lists(headers, &header::VARY, b"accept-encoding") && !lists(headers, &header::VARY, b"*") {
+    if !list::has(headers, &header::VARY, b"accept-encoding") && !list::has(headers, &header::VARY, b"*") {
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 
 pub use self::page::Page;
-use super::{Failed, Head, Next, Permits, Request, Spent, Statuses, Upstream};
+use super::{Failed, Head, Next, Request, Statuses, Upstream};
 use crate::{
     balance::Service,
     body::{Body, BodyKind},
@@ -91,15 +91,7 @@ impl Errors {
         let Some(target) = self.0.page.target(&head, status, original) else { return answer };
         head.target = target;
         head.method = Method::GET;
-        let asking = Request {
-            head,
-            body: Body::Empty,
-            kind: BodyKind::None,
-            upgrade: false,
-            trailers: false,
-            permits: Permits::new(),
-            spent: Spent::default(),
-        };
+        let asking = Request::new(head, Body::Empty, BodyKind::None);
         let page = next.upstream().fetch(&self.0.service, asking).await;
         if fails(&page, status) {
             tracing::debug!(status = original.as_u16(), page = page.status().as_u16(), "there is no page for an error");

@@ -23,6 +23,7 @@ pub mod in_flight;
 mod invalid;
 pub mod ip_allow_list;
 pub mod kept;
+pub mod list;
 mod login;
 pub mod pass_tls_client_cert;
 pub mod pattern;
@@ -98,6 +99,13 @@ pub struct Request {
     pub permits: Permits,
     /// The digest proof that it has spent: it counts for all tries of this request, and for no other's.
     pub spent: Spent,
+}
+
+impl Request {
+    /// One that wants no other protocol and no trailers, and that nothing has counted yet.
+    pub fn new(head: Head, body: Body, kind: BodyKind) -> Self {
+        Self { head, body, kind, upgrade: false, trailers: false, permits: Permits::new(), spent: Spent::default() }
+    }
 }
 
 /// See [`Request::permits`].

@@ -20,7 +20,7 @@ use crate::body::{Body, BodyError};
 
 impl Middleware {
     /// Whether it may vouch for any header.
-    fn vouches(&self) -> bool {
+    pub(super) fn vouches(&self) -> bool {
         matches!(self, Self::BasicAuth(_) | Self::DigestAuth(_) | Self::ForwardAuth(_) | Self::PassTlsClientCert(_))
     }
 
@@ -48,11 +48,7 @@ impl Chain {
     /// chain vouches for. Many servers put trailers among the headers (RFC 9110 §6.5.1 lets them).
     pub fn clean_trailers(&self, body: Body) -> Body {
         let streams = matches!(body, Body::Client(_) | Body::Stream(_));
-        if streams && self.steps.iter().any(Middleware::vouches) {
-            Body::stream(Cleaned { steps: Arc::clone(&self.steps), body })
-        } else {
-            body
-        }
+        if self.vouches && streams { Body::stream(Cleaned { steps: Arc::clone(&self.steps), body }) } else { body }
     }
 }
 

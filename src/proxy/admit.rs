@@ -15,7 +15,7 @@ use super::connection::Client;
 use crate::{
     body::{Body, BodyKind},
     metrics::Refusal,
-    middleware::{self, Head, Permits, Spent},
+    middleware::{self, Head},
     net::{CidrSet, from_forwarded, from_the_right},
     table::host_of,
     target::Target,
@@ -131,7 +131,7 @@ pub(crate) fn admit(
         }
         None => (String::new(), None),
     };
-    let trailers = http2 || (found.te && lists(&parts.headers, &header::TE, b"trailers"));
+    let trailers = http2 || (found.te && middleware::list::has(&parts.headers, &header::TE, b"trailers"));
     if found.connection {
         connection(&mut parts.headers, &found, parts.version, &mut facts);
     }
@@ -158,10 +158,7 @@ pub(crate) fn admit(
     };
     let body = if kind.has_bytes() { Body::Client(body) } else { Body::Empty };
     let upgrade = facts.upgrade.is_some();
-    Ok((
-        middleware::Request { head, body, kind, upgrade, trailers, permits: Permits::new(), spent: Spent::default() },
-        facts,
-    ))
+    Ok((middleware::Request { upgrade, trailers, ..middleware::Request::new(head, body, kind) }, facts))
 }
 
 fn look(headers: &HeaderMap, trusted: bool) -> Found {
@@ -285,11 +282,6 @@ fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     });
     let joined = allowed.collect::<Vec<_>>().join(&b", "[..]);
     if joined.is_empty() { None } else { HeaderValue::from_bytes(&joined).ok() }
-}
-
-fn lists(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
-    let lines = headers.get_all(name);
-    lines.iter().any(|line| line.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(token)))
 }
 
 /// The client that a trusted peer speaks for: from the right of X-Forwarded-For, the first that isn't trusted itself.

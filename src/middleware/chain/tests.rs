@@ -4,11 +4,7 @@ use super::{
     super::{InFlight, headers::tests::head, source::Source},
     *,
 };
-use crate::{
-    balance::Service,
-    body::BodyKind,
-    middleware::{Permits, Spent},
-};
+use crate::{balance::Service, body::BodyKind};
 
 /// Answers every request.
 struct Endpoint;
@@ -42,13 +38,5 @@ async fn a_request_that_is_sent_again_does_not_stand_in_its_own_way() {
 }
 
 fn again(head: &Head) -> Request {
-    Request {
-        head: head.clone(),
-        body: Body::Empty,
-        kind: BodyKind::None,
-        upgrade: false,
-        trailers: false,
-        permits: Permits::new(),
-        spent: Spent::default(),
-    }
+    Request::new(head.clone(), Body::Empty, BodyKind::None)
 }

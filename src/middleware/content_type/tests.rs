@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     balance::Service,
     body::BodyKind,
-    middleware::{Chain, Failed, Middleware, Permits, Spent, headers::tests::head},
+    middleware::{Chain, Failed, Middleware, headers::tests::head},
 };
 
 /// A backend that gives this answer once.
@@ -49,15 +49,7 @@ fn frames(data: &[&'static str]) -> Body {
 }
 
 async fn run(method: Method, answer: Response<Body>) -> Response<Body> {
-    let mut request = Request {
-        head: head(method, "http://a.example/"),
-        body: Body::Empty,
-        kind: BodyKind::None,
-        upgrade: false,
-        trailers: false,
-        permits: Permits::new(),
-        spent: Spent::default(),
-    };
+    let mut request = Request::new(head(method, "http://a.example/"), Body::Empty, BodyKind::None);
     Chain::new(vec![Middleware::ContentType]).run(&mut request, &mut Backend(Some(answer))).await
 }
 

@@ -8,7 +8,7 @@ use super::{Address, Options, names};
 use crate::{
     body::{Body, BodyError, BodyKind},
     middleware::{
-        Head, InvalidField, Permits, Request, Spent,
+        Head, InvalidField, Request,
         kept::{Kept, Limits},
         spelling,
     },
@@ -111,7 +111,7 @@ impl Question {
             client_certs: head.client_certs.clone(),
             user: None,
         };
-        Request { head, body, kind, upgrade: false, trailers: false, permits: Permits::new(), spent: Spent::default() }
+        Request::new(head, body, kind)
     }
 
     fn headers(&self, head: &Head) -> HeaderMap {

@@ -6,7 +6,7 @@ use regex::Regex;
 use super::{Options, value};
 use crate::{
     body::Body,
-    middleware::{Head, InvalidField, pattern},
+    middleware::{Head, InvalidField, list, pattern},
 };
 
 const ANY: &str = "*";
@@ -153,11 +153,10 @@ fn joined(list: &[String], field: &str) -> Result<Option<HeaderValue>, InvalidFi
 
 /// Adds Origin to Vary, unless it is there or Vary says everything.
 fn vary_by_origin(headers: &mut HeaderMap) {
-    let lines: Vec<&[u8]> = headers.get_all(header::VARY).iter().map(HeaderValue::as_bytes).collect();
-    let mut names = lines.iter().flat_map(|line| line.split(|b| *b == b',')).map(<[u8]>::trim_ascii);
-    if names.any(|name| name.eq_ignore_ascii_case(b"origin") || name == ANY.as_bytes()) {
+    if list::has(headers, &header::VARY, b"origin") || list::has(headers, &header::VARY, ANY.as_bytes()) {
         return;
     }
+    let lines: Vec<&[u8]> = headers.get_all(header::VARY).iter().map(HeaderValue::as_bytes).collect();
     let mut all = lines.join(&b","[..]);
     if !all.is_empty() {
         all.push(b',');

@@ -1,10 +1,7 @@
 use http::{HeaderName, HeaderValue, Method};
 
 use super::{
-    super::{
-        Permits, Spent,
-        headers::tests::{answer_of, head},
-    },
+    super::headers::tests::{answer_of, head},
     *,
 };
 use crate::body::BodyKind;
@@ -12,15 +9,7 @@ use crate::body::BodyKind;
 fn request(key: &'static str) -> Request {
     let mut head = head(Method::GET, "http://a.test/");
     head.headers.insert("x-key", HeaderValue::from_static(key));
-    Request {
-        head,
-        body: Body::Empty,
-        kind: BodyKind::None,
-        upgrade: false,
-        trailers: false,
-        permits: Permits::new(),
-        spent: Spent::default(),
-    }
+    Request::new(head, Body::Empty, BodyKind::None)
 }
 
 fn limit(most: u64) -> InFlight {

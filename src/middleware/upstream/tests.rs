@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     balance::{Options, Policy, Scheme, ServiceKey},
     body::BodyKind,
-    middleware::{Chain, Head, Middleware, Permits, Spent, headers},
+    middleware::{Chain, Head, Middleware, headers},
 };
 
 /// A request as it reached an endpoint.
@@ -101,15 +101,9 @@ pub(crate) async fn read(mut body: Body) -> (Vec<u8>, Option<HeaderMap>) {
 
 /// A request with a body, or none where it is empty.
 pub(crate) fn request(method: &str, url: &str, body: &'static [u8]) -> Request {
-    Request {
-        head: headers::tests::head(method.parse().unwrap(), url),
-        kind: if body.is_empty() { BodyKind::None } else { BodyKind::Length(body.len() as u64) },
-        body: Bytes::from_static(body).into(),
-        upgrade: false,
-        trailers: false,
-        permits: Permits::new(),
-        spent: Spent::default(),
-    }
+    let head = headers::tests::head(method.parse().unwrap(), url);
+    let kind = if body.is_empty() { BodyKind::None } else { BodyKind::Length(body.len() as u64) };
+    Request::new(head, Bytes::from_static(body).into(), kind)
 }
 
 /// A service of that name in namespace `default`.
