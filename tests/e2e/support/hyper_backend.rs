@@ -5,7 +5,7 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use bytes::Bytes;
@@ -29,8 +29,8 @@ use super::{
     h2::{listen, runtime},
 };
 
-/// How often `/large` has the name: more than any buffer takes.
-const LARGE: usize = 2 << 20;
+/// What `/large` answers: more than the system's buffers take for a client that doesn't read.
+static LARGE: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; 64 << 20].into());
 
 /// A backend on hyper, and the request heads it saw.
 pub(crate) struct HyperBackend {
@@ -177,9 +177,8 @@ impl Service {
             return Response::new(StreamBody::new(frames).boxed_unsync());
         }
         if parts.uri.path() != "/echo" {
-            let text = format!("{}\n", self.name);
-            let times = if parts.uri.path() == "/large" { LARGE } else { 1 };
-            let name = Full::new(Bytes::from(text.repeat(times)));
+            let large = parts.uri.path() == "/large";
+            let name = Full::new(if large { LARGE.clone() } else { format!("{}\n", self.name).into() });
             return Response::new(name.map_err(|never| match never {}).boxed_unsync());
         }
         let mut answer = Response::new(StreamBody::new(echo(body)).boxed_unsync());
