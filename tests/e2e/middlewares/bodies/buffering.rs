@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use super::{over, served, text};
 use crate::{
     middlewares::{Fixture, HOST},
-    support::{Backend, Conn, H2, Headgate, backend::answer, h2},
+    support::{
+        Backend, Conn, H2, Headgate, Ingress, Manifests, Middleware, backend::answer, eventually, h2,
+        manifests::service_of,
+    },
 };
 
 fn buffering(fields: Value) -> Value {
@@ -204,4 +207,57 @@ fn an_endpoint_that_hangs_up_is_a_network_error() {
 #[test]
 fn tunnels_pass() {
     super::lets_a_tunnel_through(buffering(json!({ "retryExpression": "Attempts() < 5" })));
+}
+
+/// More than the system's buffers take for a client that doesn't read.
+const LARGE: usize = 48 << 20;
+
+/// A gate before a backend of large answers, all kept in memory, that serves two requests of a host at once.
+fn large(flags: &[&str]) -> (Backend, Headgate) {
+    let backend = Backend::scripted("app", |conn| {
+        while let Some(request) = conn.request()? {
+            let length = if request.target() == "/large" { LARGE } else { 0 };
+            conn.write(answer(200, &[], &vec![b'x'; length]))?;
+        }
+        Ok(())
+    });
+    let mut objects = service_of("app", &[&backend]);
+    objects.extend([
+        Ingress::simple(HOST, "app").middlewares(&["count", "whole"]).into(),
+        Middleware::new("count", json!({ "inFlightReq": { "amount": 2 } })).into(),
+        Middleware::new("whole", buffering(json!({ "memResponseBodyBytes": LARGE }))).into(),
+    ]);
+    let gate = Headgate::start_with(&Manifests::of(objects), flags);
+    (backend, gate)
+}
+
+#[test]
+fn an_answer_that_nobody_reads_counts_until_it_is_taken() {
+    let (backend, gate) = large(&[]);
+    let mut unread: Vec<_> = (0..2).map(|_| gate.connect()).collect();
+    for client in &mut unread {
+        client.send(format!("GET /large HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    }
+    eventually("both are asked for", || backend.heads() == 2);
+    // The pod has answered when it takes the next request on one of its connections, or shows a head to a client.
+    for client in &mut unread {
+        assert!(client.wire.head().unwrap().unwrap().first.contains("200"));
+    }
+    assert_eq!(gate.get(HOST, "/").status, 429, "their answers are made, and not taken");
+    drop(unread);
+    eventually("what is given up counts no longer", || gate.get(HOST, "/").status == 200);
+}
+
+#[test]
+fn a_client_that_takes_a_kept_answer_slowly_is_not_taken_for_idle() {
+    let (_backend, gate) = large(&["--keepalive-timeout", "1s"]);
+    let (mut idle, mut slow) = (gate.connect(), gate.connect());
+    assert_eq!(idle.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).answer().status, 200);
+    slow.send(format!("GET /large HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    // Closed as idle, and after it another, which was begun later.
+    assert_eq!(idle.rest(), b"");
+    let mut later = gate.connect();
+    assert_eq!(later.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).answer().status, 200);
+    assert_eq!(later.rest(), b"");
+    assert_eq!(slow.answer().body.len(), LARGE);
 }
