@@ -162,18 +162,9 @@ pub(super) fn resolve(
 
 /// Steps that were built of Middlewares which read nothing else: thousands of Ingresses may name one, and share it.
 #[derive(Debug, Default)]
-pub(super) struct Built(HashMap<Key, (Arc<objects::Middleware>, Middleware)>);
+pub(super) struct Built(HashMap<Key, Middleware>);
 
 impl Built {
-    fn get(&self, middleware: &Arc<objects::Middleware>) -> Option<Middleware> {
-        let (of, step) = self.0.get(&middleware.meta.key())?;
-        Arc::ptr_eq(of, middleware).then(|| step.clone())
-    }
-
-    fn put(&mut self, middleware: &Arc<objects::Middleware>, step: Middleware) {
-        self.0.insert(middleware.meta.key(), (Arc::clone(middleware), step));
-    }
-
     /// Forgets a Middleware that has changed or gone.
     pub(super) fn forget(&mut self, key: &Key) {
         self.0.remove(key);
@@ -312,9 +303,10 @@ impl Resolver<'_> {
     }
 
     /// The one step that a Middleware is.
-    fn step(&mut self, middleware: &Arc<objects::Middleware>) -> Result<Middleware, Fault> {
-        if let Some(known) = self.built.get(middleware) {
-            return Ok(known);
+    fn step(&mut self, middleware: &objects::Middleware) -> Result<Middleware, Fault> {
+        let key = middleware.meta.key();
+        if let Some(known) = self.built.0.get(&key) {
+            return Ok(known.clone());
         }
         let (spec, meta) = (&middleware.spec, &middleware.meta);
         if let Some(fields) = &spec.basic_auth {
@@ -327,7 +319,7 @@ impl Resolver<'_> {
             resilience::errors(self, fields, meta)
         } else {
             let step = alone(spec)?;
-            self.built.put(middleware, step.clone());
+            self.built.0.insert(key, step.clone());
             Ok(step)
         }
     }

@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     body::BodyKind,
     middleware::{
-        Chain, Middleware, StripPrefix,
+        Chain, InFlight, Middleware, StripPrefix,
+        source::Source,
         upstream::tests::{Fake, answer, failed, request},
     },
 };
@@ -181,4 +182,23 @@ fn settings_that_never_try_are_refused() {
     assert_eq!(Retry::new(settings(0)).unwrap_err().field, "attempts");
     let nothing = Settings { unreachable: false, ..settings(2) };
     assert_eq!(Retry::new(nothing).unwrap_err().field, "disableRetryOnNetworkError");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_another_try_holds_no_place_of_those_inside() {
+    let limit = Middleware::InFlight(Arc::new(InFlight::new(1, Source::Host)));
+    let waiting = Settings { initial_interval: Duration::from_secs(60), ..by_status(2) };
+    let chain = Chain::new(vec![retry(waiting), limit]);
+    let (mut first, mut second) = (request("GET", "http://a.test/", b""), request("GET", "http://a.test/", b""));
+    let (mut failing, mut fine) = (Fake::of(&[503, 200]), Fake::of(&[]));
+    let one = chain.run(&mut first, &mut failing);
+    let other = async {
+        // Long before the first one's second try.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let status = chain.run(&mut second, &mut fine).await.status();
+        second.permits.clear();
+        status
+    };
+    let (one, other) = tokio::join!(one, other);
+    assert_eq!((one.status(), other), (StatusCode::OK, StatusCode::OK));
 }
